@@ -1,0 +1,52 @@
+# make serve: from nothing to predictions of a model trained on real flights.
+# make test:  the test suite.
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+WORK := work
+
+.PHONY: serve test test-all lint clean
+
+serve: $(WORK)/bundle/bundle.json
+	$(BIN)/python -m server.run --bundle $(WORK)/bundle --port $(PORT)
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv $(WORK)
+
+# Each step below is skipped when its product is there. torch comes first, so that nothing else
+# decides which build of it is installed.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,export,serve,demo,cpu]"
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(WORK)/flights.parquet: | .venv/.installed
+	$(BIN)/python -m training.flights --out $@
+
+$(WORK)/log/log.json: $(WORK)/flights.parquet
+	$(BIN)/python -m training.prepare --schema flights --input $< --out $(WORK)/log
+
+# an interrupted training goes on where it stopped
+$(WORK)/run/trained: $(WORK)/log/log.json
+	$(BIN)/python -m training.run --data $(WORK)/log --out $(WORK)/run --preset quickstart \
+		$(if $(wildcard $(WORK)/run/last),--resume)
+	touch $@
+
+$(WORK)/bundle/bundle.json: $(WORK)/run/trained
+	$(BIN)/python -m export.run --checkpoint $(WORK)/run/best --out $(WORK)/bundle --formats onnx

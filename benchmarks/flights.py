@@ -1,0 +1,77 @@
+"""Accuracy on the flights log: several seeds of a preset, beside the trivial baselines.
+
+python -m benchmarks.flights --data LOG --out DIR --preset quickstart --seeds 0 1 2
+
+Event-triggered (now is the aircraft's last event), first target, chronological last tenth.
+Prints a Markdown table; a seed that has been trained already is not trained again.
+"""
+
+import json
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+
+from eventmodel.event_log import EventLog
+from training.baselines import baseline_predictions
+from training.config import PRESETS, TrainConfig
+from training.evaluation import choose
+from training.run import train
+from training.sampling import Sampler
+
+
+@dataclass(frozen=True)
+class FlightsConfig:
+    """Train several seeds and tabulate what they reach on the test part."""
+
+    data: Path
+    """The prepared flights log."""
+    out: Path
+    """Directory for the runs, one per seed."""
+    preset: Literal["quickstart", "base", "large"] = "quickstart"
+    """What to train."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each."""
+
+
+def test_metrics(config: TrainConfig) -> dict[str, Any]:
+    """Train unless it is done, and return the evaluation of the test part."""
+    meta = config.out / "best" / "meta.json"
+    if not meta.is_file() or "test" not in json.loads(meta.read_text())["metrics"]:
+        train(replace(config, resume=(config.out / "last").exists()))
+    metrics: dict[str, Any] = json.loads(meta.read_text())["metrics"]["test"]
+    return metrics
+
+
+def main() -> None:
+    """Run and print."""
+    config = tyro.cli(FlightsConfig, prog="python -m benchmarks.flights")
+    settings: dict[str, Any] = PRESETS[config.preset] | {"test_samples": 1_000_000}
+    base = TrainConfig(data=config.data, out=config.out, **settings)
+    runs = [test_metrics(replace(base, out=config.out / f"seed-{s}", seed=s)) for s in config.seeds]
+    log = EventLog.load(config.data)
+    sampler = Sampler(log, base.model, log.validation_end, len(log.events.timestamp))
+    positions = choose(sampler, base.test_samples)
+    labels = log.events.ids[log.focus.rows[positions + 1]]
+    baselines = {name: (p == labels).mean(0) for name, p in baseline_predictions(log, positions).items()}
+    top1, nll = (np.array([run[name] for run in runs]) for name in ("top1", "nll"))
+    print(
+        f"{config.preset}, seeds {list(config.seeds)}, {len(positions):,} test events, "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}\n"
+    )
+    print(f"| category | model, mean ± sd | nll | {' | '.join(baselines)} |")
+    print("| --- | ---: | ---: |" + " ---: |" * len(baselines))
+    for c, category in enumerate(log.schema.categories):
+        cells = " | ".join(f"{column[c] * 100:.2f}" for column in baselines.values())
+        spread = f"{top1[:, c].mean() * 100:.2f} ± {top1[:, c].std() * 100:.2f}"
+        print(f"| {category.name} | {spread} | {nll[:, c].mean():.3f} | {cells} |")
+    joint = np.array([sum(run["chain_nll"]) for run in runs])
+    print(f"\nnats per event: marginals {nll.sum(1).mean():.3f}, joint {joint.mean():.3f} ± {joint.std():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The bundle: a directory with everything that serving needs. Export writes it, the server reads it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eventmodel.codec import Codec, Vocabularies
+from eventmodel.config import ModelConfig
+from eventmodel.event_log import history_length
+from eventmodel.schema import Schema, Stream, explain
+
+FORMAT_VERSION = 1
+HEADER = "bundle.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The header of a bundle; the artefacts lie beside it under ``path``."""
+
+    path: Path
+    name: str
+    """Of the schema."""
+    version: str
+    """Content hash of the weights: equal weights, equal version."""
+    schema: Schema
+    vocabularies: Vocabularies
+    config: ModelConfig
+    metrics: dict[str, Any]
+    """Of the checkpoint, as training measured them."""
+    versions: dict[str, str]
+    """Of the libraries that wrote the artefacts."""
+    parity: dict[str, float]
+    """Per format, the largest difference in probability from the eager model that export saw."""
+    example: dict[str, Any]
+    """A real request."""
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec(self.schema, self.vocabularies)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Artefact formats that the bundle holds beside the weights."""
+        return tuple(self.parity)
+
+    @property
+    def max_horizon(self) -> int:
+        return self.config.target_length
+
+    def history_length(self, stream: Stream) -> int:
+        """How many events of one entity of this stream the model reads."""
+        return history_length(stream, self.config.context_length)
+
+
+def write_bundle(bundle: Bundle, draft: Path) -> None:
+    """Write header and example into ``draft``, where the artefacts already lie, and hash them all."""
+    (draft / "example.json").write_text(json.dumps(bundle.example, indent=2), "utf-8")
+    files = {p.name: _sha256(p) for p in sorted(draft.iterdir()) if p.name != HEADER}
+    header = {
+        "format": "event model bundle",
+        "format_version": FORMAT_VERSION,
+        "name": bundle.name,
+        "version": bundle.version,
+        "schema": bundle.schema.model_dump(mode="json"),
+        "vocabularies": {name: list(values) for name, values in bundle.vocabularies.items()},
+        "model": bundle.config.to_dict(),
+        "metrics": bundle.metrics,
+        "versions": bundle.versions,
+        "parity": bundle.parity,
+        "files": files,
+    }
+    (draft / HEADER).write_text(json.dumps(header, indent=1), "utf-8")
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle's header and verify every file against its hash.
+
+    Raises:
+        ValueError: not a bundle, of a newer format, or a file is missing or changed.
+    """
+    path = Path(path)
+    try:
+        header = json.loads((path / HEADER).read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a bundle ({error}); make one with python -m export.run") from None
+    found = header.get("format_version") if isinstance(header, dict) else None
+    if not isinstance(header, dict) or header.get("format") != "event model bundle" or found != FORMAT_VERSION:
+        raise ValueError(f"{path} has bundle format {found}, this program reads {FORMAT_VERSION}; export it again")
+    for name, expected in header.get("files", {}).items():
+        if not (path / name).is_file():
+            raise ValueError(f"{path} lacks {name}; export the bundle again, or copy it whole")
+        if _sha256(path / name) != expected:
+            raise ValueError(
+                f"{path / name} is not the file that was exported: its sha256 differs; copy the bundle again"
+            )
+    try:
+        return Bundle(
+            path=path,
+            name=header["name"],
+            version=header["version"],
+            schema=Schema.model_validate(header["schema"]),
+            vocabularies=header["vocabularies"],
+            config=ModelConfig.from_dict(header["model"]),
+            metrics=header["metrics"],
+            versions=header["versions"],
+            parity=header["parity"],
+            example=json.loads((path / "example.json").read_text("utf-8")),
+        )
+    except ValidationError as error:
+        raise ValueError(f"{path / HEADER} holds no valid schema:\n{explain(error)}") from None
+    except KeyError as error:
+        raise ValueError(f"{path / HEADER} lacks {error}; export the bundle again") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""Wall-clock dates from the ids of a datetime: month, day, hour + 1 and minute + 1, and no year."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+_DAYS = 8 * 366
+"""Every date that exists comes within 8 years, 29 February around a year like 2100 included."""
+
+
+def datetime_ids(wall: datetime) -> tuple[int, int, int, int]:
+    """Ids of the month, day, hour and minute of a wall-clock reading."""
+    return wall.month, wall.day, wall.hour + 1, wall.minute + 1
+
+
+def nearest_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> datetime | None:
+    """The wall-clock reading with these ids that lies nearest to ``near``; None if no year has it.
+
+    An unknown hour or minute (id 0) is read as 0.
+    """
+    candidates = []
+    # not the first and the last year of the calendar: in another zone they may lie outside of it
+    for year in range(max(near.year - 4, 2), min(near.year + 4, 9998) + 1):
+        try:
+            candidates.append(datetime(year, month, day, max(hour - 1, 0), max(minute - 1, 0)))
+        except ValueError:
+            continue  # 29 February of a year that has none, or no date at all
+    return min(candidates, key=lambda wall: abs(wall - near), default=None)
+
+
+def next_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> datetime | None:
+    """The reading with these ids that a clock most likely shows from ``near`` on; None if unlikely.
+
+    That is the nearest one, unless it has passed: then the month is at fault if the nearest such
+    day of any month has not (on the 31st, "the 1st of this month" is tomorrow).
+    """
+    of_any = (nearest_wall(near, any_month, day, hour, minute) for any_month in range(1, 13))
+    found = [wall for wall in of_any if wall is not None]
+    for nearest in (
+        nearest_wall(near, month, day, hour, minute),
+        min(found, key=lambda wall: abs(wall - near), default=None),
+    ):
+        if nearest is not None and nearest >= near:
+            return nearest
+    return None
+
+
+def first_wall(from_: datetime, allowed: Sequence[np.ndarray]) -> datetime | None:
+    """The first reading from ``from_`` on whose ids are all allowed; None if no calendar has one.
+
+    Args:
+        allowed: of month, day, hour and minute, a mask (bool) over the ids.
+    """
+    months, days, hours, minutes = allowed
+    times = [(h - 1, m - 1) for h in np.flatnonzero(hours[1:]) + 1 for m in np.flatnonzero(minutes[1:]) + 1]
+    day = from_.replace(hour=0, minute=0, second=0, microsecond=0)
+    for _ in range(_DAYS):
+        if months[day.month] and days[day.day]:
+            for hour, minute in times:
+                wall = day.replace(hour=int(hour), minute=int(minute))
+                if wall + timedelta(minutes=1) > from_:  # the minute that is running counts
+                    return max(wall, from_)
+        day += timedelta(days=1)
+    return None

@@ -1,0 +1,95 @@
+"""The checkpoint format: a directory of safetensors and JSON that any part of the project can read.
+
+weights.safetensors   the network
+meta.json             format version, model config, schema, vocabularies, step, metrics, versions
+
+Training keeps its own state beside these, in files that only it reads.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from eventmodel.codec import Codec
+from eventmodel.config import ModelConfig
+from eventmodel.model import EventModel
+from eventmodel.schema import Schema, explain
+
+FORMAT = "event model checkpoint"
+FORMAT_VERSION = 1
+META = "meta.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and where it comes from."""
+
+    model: EventModel
+    codec: Codec
+    step: int
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+    """The training configuration."""
+    example: dict[str, Any]
+    """A real request, for the bundle."""
+
+
+def write_checkpoint(draft: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint's files into ``draft``, a directory that ``write_directory`` yields."""
+    model, codec = checkpoint.model, checkpoint.codec
+    weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, draft / WEIGHTS)
+    meta = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": model.config.to_dict(),
+        "schema": codec.schema.model_dump(mode="json"),
+        "vocabularies": {name: list(values) for name, values in codec.vocabularies.items()},
+        "step": checkpoint.step,
+        "metrics": checkpoint.metrics,
+        "training": checkpoint.training,
+        "example": checkpoint.example,
+        "torch": torch.__version__,
+    }
+    (draft / META).write_text(json.dumps(meta), "utf-8")
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU, in eval mode.
+
+    Raises:
+        ValueError: not a checkpoint, of a newer format, or damaged; the message says which.
+    """
+    path = Path(path)
+    try:
+        meta = json.loads((path / META).read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a checkpoint ({error}); name a directory like RUN/best") from None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of this project: its {META} says {_format(meta)!r}")
+    if meta.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has checkpoint format {meta.get('format_version')}, this program reads {FORMAT_VERSION}; "
+            "use the version that wrote it"
+        )
+    try:
+        codec = Codec(Schema.model_validate(meta["schema"]), meta["vocabularies"])
+        model = EventModel(ModelConfig.from_dict(meta["model"]), codec)
+        model.load_state_dict(load_file(path / WEIGHTS))
+        checkpoint = Checkpoint(model.eval(), codec, meta["step"], meta["metrics"], meta["training"], meta["example"])
+    except ValidationError as error:
+        raise ValueError(f"{path} is damaged: no valid schema:\n{explain(error)}") from None
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}; use an earlier checkpoint") from None
+    return checkpoint
+
+
+def _format(meta: object) -> object:
+    return meta.get("format") if isinstance(meta, dict) else type(meta).__name__

@@ -1,0 +1,84 @@
+"""Events to vectors, and histories to states.
+
+Shapes: E entities, L events, C categories, D d_model.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eventmodel.batch import StreamBatch
+from eventmodel.config import ModelConfig
+from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
+from eventmodel.layers import Block
+
+
+class EventEncoder(nn.Module):
+    """The sum of an event's embeddings, then a norm.
+
+    One table holds all categories (fields that share a vocabulary share its rows). Weekday and
+    gap are context: read, never predicted.
+    """
+
+    row_offset: Tensor
+
+    def __init__(self, d_model: int, sizes: tuple[int, ...], row_offset: tuple[int, ...]) -> None:
+        """
+        Args:
+            sizes: ids per category.
+            row_offset: per category, its first row in the table.
+        """
+        super().__init__()
+        n_rows = max(offset + size for offset, size in zip(row_offset, sizes, strict=True))
+        self.register_buffer("row_offset", torch.tensor(row_offset), persistent=False)
+        self.table = nn.Parameter(torch.empty(n_rows, d_model))
+        self.weekday = nn.Embedding(N_WEEKDAYS, d_model)
+        self.gap = nn.Embedding(N_GAP_BUCKETS, d_model)
+        self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        # small: an id that training never shows, like next year's month, keeps its first vector
+        # and must not push a sum of trained ones anywhere
+        for weight in (self.table, self.weekday.weight, self.gap.weight):
+            nn.init.normal_(weight, std=0.02)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Each category's embedding: ids (..., C) to (..., C, D)."""
+        return F.embedding(ids + self.row_offset, self.table)
+
+    def forward(self, ids: Tensor, gap: Tensor, weekday: Tensor) -> Tensor:
+        """ids (..., C), gap (...), weekday (...) to vectors (..., D)."""
+        if torch.compiler.is_exporting():
+            summed = self.embed(ids).sum(-2)  # ONNX has no embedding bag: it becomes a loop over events
+        else:
+            rows = (ids + self.row_offset).flatten(0, -2)
+            # one fused gather-and-sum: never holds C vectors per event
+            summed = F.embedding_bag(rows, self.table, mode="sum").unflatten(0, ids.shape[:-1])
+        return self.norm(summed + self.gap(gap) + self.weekday(weekday))
+
+
+class StreamEncoder(nn.Module):
+    """Causal transformer over one history; its state is the output at the last real event.
+
+    A learned start token stands in front, so an empty history has a state too. The last block
+    computes only the one position that the state is read from.
+    """
+
+    def __init__(self, config: ModelConfig, max_events: int) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(config.d_model))
+        self.blocks = nn.ModuleList(Block(config, max_events + 1, cross=False) for _ in range(config.encoder_layers))
+        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+
+    def forward(self, events: Tensor, length: Tensor) -> Tensor:
+        """events (E, L, D), length (E,) int64 to states (E, D)."""
+        start = self.start.expand(events.shape[0], 1, -1).to(events.dtype)
+        x = torch.cat((start, events), dim=1)  # (E, L + 1, D): event k stands at position k, from 1
+        *inner, last = self.blocks
+        for block in inner:
+            x = block(x, None)
+        assert isinstance(last, Block)
+        return self.norm(last.last(x, length))
+
+
+def encode_stream(events: EventEncoder, encoder: StreamEncoder, batch: StreamBatch) -> Tensor:
+    """States (E, D) of one kind's histories."""
+    return encoder(events(batch.ids, batch.gap, batch.weekday), batch.length)

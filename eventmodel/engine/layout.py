@@ -1,0 +1,48 @@
+"""Queries laid out as a small log: one table per stream, and the rows that each query reads.
+
+From here on the engine's batches are built by the very functions that build training's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eventmodel.batch import Batch
+from eventmodel.codec import Events
+from eventmodel.config import ModelConfig
+from eventmodel.context import StreamRows, build_batch
+from eventmodel.engine.query import Query
+from eventmodel.event_log import history_length, window
+from eventmodel.schema import Schema
+
+
+def lay_out(queries: Sequence[Query], schema: Schema, config: ModelConfig) -> Batch:
+    """One batch of all queries, ready to encode and to decode the first future event."""
+    streams = []
+    past = np.full((len(queries), config.focus_events), -1)
+    focus = [stream.name for stream in schema.streams].index(schema.focus)
+    for kind, stream in enumerate(schema.streams):
+        histories = [query.streams[kind] for query in queries]
+        count = np.array([len(h.length) for h in histories])
+        events = Events(*(np.concatenate(columns) for columns in zip(*(h.events for h in histories), strict=True)))
+        length = np.concatenate([h.length for h in histories]).astype(np.int64)
+        end = np.cumsum(length)
+        longest = int(length.max(initial=1))
+        width = max(min(longest, history_length(stream, config.context_length)), 1)
+        slot = np.arange(stream.max_entities)
+        first = np.cumsum(count) - count
+        entity = np.where(slot < count[:, None], first[:, None] + slot, -1)
+        ids = np.concatenate([h.vocabulary_id for h in histories])
+        streams.append(StreamRows(events, window(end, length, width), entity, ids))
+        if kind == focus:  # a query's first entity of this stream
+            has_focus = entity[:, 0] >= 0
+            at = np.maximum(entity[has_focus, 0], 0)
+            past[has_focus] = window(end[at], length[at], config.focus_events, align="right")
+    return build_batch(
+        streams,
+        focus=focus,
+        past=past,
+        now=np.array([query.now for query in queries], np.int64),
+        now_utc_offset=np.array([query.now_utc_offset for query in queries], np.int32),
+        future=np.empty((len(queries), 0), np.int64),
+    )

@@ -1,0 +1,46 @@
+"""What the engine is asked and what it answers, in arrays: no names, no JSON, no torch."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from eventmodel.codec import Events
+
+
+class Histories(NamedTuple):
+    """The entities of one stream in one query; their events one after the other."""
+
+    events: Events  # all entities' events, (n, C) ids and so on
+    length: np.ndarray  # (E,) int32: number of events of each entity
+    vocabulary_id: np.ndarray  # (E,) int32: each entity in the vocabulary of its category, 0 if none
+
+
+class Query(NamedTuple):
+    """One request: what happened, and what is asked about what comes next."""
+
+    streams: tuple[Histories, ...]
+    """In the schema's order. In the focus stream the focus comes first."""
+    now: int
+    """Microseconds, as in ``Moment.timestamp``."""
+    now_utc_offset: int
+    """Seconds."""
+    horizon: int
+    """How many future events, from 1 up to the model's target length."""
+    allowed: np.ndarray | None
+    """(sum of category sizes,) bool: the ids that may happen; None allows all."""
+    observed: np.ndarray | None
+    """(C,) int32: the ids of an event to score as the next one."""
+
+
+class Answer(NamedTuple):
+    """What comes next: ``horizon`` events, each given the generated ones before it."""
+
+    log_probs: np.ndarray
+    """(horizon, sum of category sizes) float32: each category's distribution on its own."""
+    ids: np.ndarray
+    """(horizon, C) int32: the event that the rollout took at each step."""
+    timestamp: np.ndarray
+    """(horizon,) int64: when it takes place, in microseconds."""
+    observed_log_prob: np.ndarray | None
+    """(2, C) float32: of the observed event, each category on its own, then along the chain
+    (given the categories before it). The chain's sum is the joint log-probability."""

@@ -1,0 +1,261 @@
+"""The event log: one table in the order of time, an index per stream, and ``gather``.
+
+Training reads its batches from a log of years; the server lays the histories of its requests
+out as a small table and reads them with the same functions. Order is by timestamp and, among
+equal timestamps, by the row of the input: nothing that a label knows breaks a tie.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eventmodel.codec import MICROSECONDS, Codec, Events, Vocabularies
+from eventmodel.directory import write_directory
+from eventmodel.schema import Schema, Stream
+
+FORMAT_VERSION = 1
+N_GAP_BUCKETS = 32
+"""Bucket 0 is "no previous event"; bucket b holds gaps of 2**(b-1) - 1 seconds up to 2**b - 1."""
+N_WEEKDAYS = 8
+"""0 is padding; 1 is Monday."""
+
+
+class EventBatch(NamedTuple):
+    """Rows of events, B of them with room for L events each; C categories."""
+
+    ids: np.ndarray  # (B, L, C) int32; 0 = unknown or padding
+    gap: np.ndarray  # (B, L)    int32; bucket of the seconds since the previous event of the row
+    weekday: np.ndarray  # (B, L) int32; 0 = padding
+    is_event: np.ndarray  # (B, L) bool; True = a real event
+
+
+def gap_bucket(seconds: np.ndarray) -> np.ndarray:
+    """Log2 bucket of an elapsed time: 1 for under a second, then one more per doubling."""
+    return np.minimum(np.log2(np.maximum(seconds, 0) + 1).astype(np.int32) + 1, N_GAP_BUCKETS - 1)
+
+
+def weekday(timestamp: np.ndarray, utc_offset: np.ndarray) -> np.ndarray:
+    """1 for Monday to 7 for Sunday, on the wall clock."""
+    days = (timestamp // MICROSECONDS + utc_offset) // 86_400
+    return ((days + 3) % 7 + 1).astype(np.int32)  # 1 January 1970 was a Thursday
+
+
+def hour(timestamp: np.ndarray, utc_offset: np.ndarray) -> np.ndarray:
+    """Hour of the day on the wall clock, 0 to 23."""
+    return ((timestamp // MICROSECONDS + utc_offset) // 3600 % 24).astype(np.int32)
+
+
+def gather(events: Events, rows: np.ndarray) -> EventBatch:
+    """Events by row of the table.
+
+    Args:
+        events: the table.
+        rows: (B, L) integers, each row oldest first; -1 is padding, on either side.
+    """
+    is_event = rows >= 0
+    if len(events.timestamp) == 0:
+        zeros = np.zeros(rows.shape, np.int32)
+        return EventBatch(np.zeros((*rows.shape, events.ids.shape[1]), np.int32), zeros, zeros, is_event)
+    safe = np.maximum(rows, 0)
+    ids = np.take(events.ids, safe, axis=0)
+    ids[~is_event] = 0
+    timestamp = events.timestamp[safe]
+    has_previous = np.zeros_like(is_event)
+    has_previous[:, 1:] = is_event[:, 1:] & is_event[:, :-1]
+    elapsed = np.diff(timestamp, axis=1, prepend=timestamp[:, :1]) / MICROSECONDS
+    gap = np.where(has_previous, gap_bucket(elapsed), 0).astype(np.int32)
+    day = np.where(is_event, weekday(timestamp, events.utc_offset[safe]), 0).astype(np.int32)
+    return EventBatch(ids, gap, day, is_event)
+
+
+def window(end: np.ndarray, length: np.ndarray, width: int, align: str = "left") -> np.ndarray:
+    """Positions of the ``length`` entries before ``end``, oldest first, -1 where there are none.
+
+    Args:
+        end: (B,) exclusive ends.
+        length: (B,) how many entries exist, at most ``width`` of which are taken.
+        align: ``left`` pads on the right, ``right`` pads on the left.
+
+    Returns:
+        (B, width) int64.
+    """
+    length = np.minimum(length, width)
+    column = np.arange(width)
+    shift = np.zeros_like(length) if align == "left" else width - length
+    offset = column - shift[:, None]
+    positions = (end - length)[:, None] + offset
+    return np.where((offset >= 0) & (offset < length[:, None]), positions, -1)
+
+
+@dataclass(frozen=True)
+class StreamIndex:
+    """Which rows of the table belong to which entity of a keyed stream.
+
+    Entities are numbered in the order of their first event. All entities have a number, also
+    those that the vocabulary does not know.
+    """
+
+    rows: np.ndarray  # (M,) int64: rows of entity 0 in order, then of entity 1, ...
+    start: np.ndarray  # (E + 1,) int64: where each entity's rows start
+    vocabulary_id: np.ndarray  # (E,) int32: the entity in the vocabulary of its category, 0 if none
+    keys: np.ndarray  # (n, K) int32: the entities of each event, -1 where a key is blank
+
+    @cached_property
+    def entity(self) -> np.ndarray:
+        """(M,) int64: the entity at each position of ``rows``."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+    def end(self, entity: np.ndarray, last_row: np.ndarray) -> np.ndarray:
+        """Position after the entity's newest event that is not after row ``last_row``."""
+        # rows increase within an entity, so (entity, row) is sorted as one number, beyond 32 bits
+        pair = np.asarray(entity, np.int64) * len(self.keys) + last_row
+        return np.searchsorted(self._sorted_pairs, pair, side="right")
+
+    @cached_property
+    def _sorted_pairs(self) -> np.ndarray:
+        return self.entity * len(self.keys) + self.rows
+
+
+def index_stream(names: Sequence[Sequence[str | None]], vocabulary: Sequence[str] | None) -> StreamIndex:
+    """Build the index of a keyed stream.
+
+    Args:
+        names: per key field, the entity named by each event; None where blank.
+        vocabulary: the values of the category that embeds the entity, if there is one.
+    """
+    number: dict[str, int] = {}
+    n = len(names[0])
+    keys = np.full((n, len(names)), -1, np.int32)
+    for row, entities in enumerate(zip(*names, strict=True)):
+        for column, name in enumerate(entities):
+            if name is not None:
+                keys[row, column] = number.setdefault(name, len(number))
+    # an event in which an entity appears twice belongs to it once
+    pairs = np.unique((keys.astype(np.int64) * n + np.arange(n)[:, None])[keys >= 0])
+    entity, rows = np.divmod(pairs, max(n, 1))
+    start = np.searchsorted(entity, np.arange(len(number) + 1))
+    known = {name: id_ for id_, name in enumerate(vocabulary or (), start=1)}
+    ids = np.fromiter((known.get(name, 0) for name in number), np.int32, len(number))
+    return StreamIndex(rows, start, ids, keys)
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """A prepared log: the table, the stream indices and the chronological split."""
+
+    schema: Schema
+    vocabularies: Vocabularies
+    events: Events
+    streams: dict[str, StreamIndex]
+    """By name; a stream without keys has no index: it is the table itself."""
+    train_end: int
+    """Rows before this one are the training part, from which the vocabularies come."""
+    validation_end: int
+    """Rows from ``train_end`` up to this one are the validation part; the rest is the test part."""
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Reads and writes events with the log's vocabularies."""
+        return Codec(self.schema, self.vocabularies)
+
+    @property
+    def focus(self) -> StreamIndex:
+        """The index of the focus stream."""
+        return self.streams[self.schema.focus]
+
+    def save(self, path: Path) -> None:
+        """Write a directory of arrays and JSON, whole or not at all.
+
+        Raises:
+            OSError: the directory cannot be written; nothing is left behind.
+        """
+        arrays = {f"events.{name}": column for name, column in self.events._asdict().items()}
+        for name, index in self.streams.items():
+            for column in ("rows", "start", "vocabulary_id", "keys"):
+                arrays[f"{name}.{column}"] = getattr(index, column)
+        header = {
+            "format": "event log",
+            "format_version": FORMAT_VERSION,
+            "train_end": self.train_end,
+            "validation_end": self.validation_end,
+            "schema": self.schema.model_dump(mode="json"),
+            "vocabularies": {name: list(values) for name, values in self.vocabularies.items()},
+        }
+        with write_directory(path, replaces="log.json") as directory:
+            for name, array in arrays.items():
+                np.save(directory / f"{name}.npy", array, allow_pickle=False)
+            (directory / "log.json").write_text(json.dumps(header), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "EventLog":
+        """Read a directory that ``save`` wrote; arrays are mapped, not read into memory.
+
+        Raises:
+            ValueError: not an event log, or of a newer format.
+        """
+        try:
+            header = json.loads((path / "log.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{path} is not a prepared event log ({error}); make one with python -m training.prepare"
+            ) from None
+        found = header.get("format_version") if isinstance(header, dict) else None
+        if not isinstance(header, dict) or header.get("format") != "event log" or found != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} has event log format {found}, this program reads {FORMAT_VERSION}; prepare the log again"
+            )
+        schema = Schema.model_validate(header["schema"])
+
+        def column(name: str) -> np.ndarray:
+            try:
+                # a plain array over the map: a memmap's own indexing is slower
+                return np.asarray(np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+            except (OSError, EOFError, ValueError) as error:
+                raise ValueError(f"{path} is damaged: {error}; prepare the log again") from None
+
+        return cls(
+            schema=schema,
+            vocabularies=header["vocabularies"],
+            events=Events(*(column(f"events.{name}") for name in Events._fields)),
+            streams={
+                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in ("rows", "start", "vocabulary_id", "keys")))
+                for s in schema.streams
+                if s.keys
+            },
+            train_end=header["train_end"],
+            validation_end=header["validation_end"],
+        )
+
+
+def newest_distinct(keys: np.ndarray, limit: int) -> np.ndarray:
+    """The first ``limit`` distinct values of each row, in order; -1 fills up.
+
+    Args:
+        keys: (B, W) integers, newest first; -1 is none.
+
+    Returns:
+        (B, limit).
+    """
+    batch, width = keys.shape
+    order = np.argsort(keys, axis=1, kind="stable")
+    ordered = np.take_along_axis(keys, order, axis=1)
+    first = np.ones_like(ordered, bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    is_first = np.empty_like(first)
+    np.put_along_axis(is_first, order, first, axis=1)
+    is_first &= keys >= 0
+    rank = np.cumsum(is_first, axis=1) - 1
+    result = np.full((batch, limit + 1), -1, keys.dtype)  # the last column takes what is over
+    row = np.broadcast_to(np.arange(batch)[:, None], (batch, width))
+    result[row, np.where(is_first, np.minimum(rank, limit), limit)] = keys
+    return result[:, :limit]
+
+
+def history_length(stream: Stream, context_length: int) -> int:
+    """How many events of one entity are read: the schema's limit, or the model's if smaller."""
+    return min(stream.max_events, context_length)

@@ -1,0 +1,147 @@
+"""The event model: stream encoders, decoder and heads, tied together.
+
+``encode`` and ``decode`` are the two halves that every backend serves, because states can be
+cached; ``forward`` runs both on a training batch. Nothing here computes a loss.
+
+Shapes: B samples, E entities, S slots, P focus events, Q sequence positions, N = Q - P scored
+positions (NOW and the future events after it), C categories, D d_model.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch, Targets
+from eventmodel.codec import Codec
+from eventmodel.config import ModelConfig
+from eventmodel.encoder import EventEncoder, StreamEncoder, encode_stream
+from eventmodel.event_log import N_GAP_BUCKETS, history_length
+from eventmodel.heads import HeadOutput, Heads, earlier_categories
+from eventmodel.predictor import EventPredictor
+from eventmodel.schema import Schema
+
+
+class Decoded(NamedTuple):
+    """What the heads read."""
+
+    hidden: Tensor  # (B, N, D)
+    keys: Tensor  # (B, Q, D): what the pointer compares with
+    is_source: Tensor  # (B, N, Q) bool: the events that each position has read
+
+
+class EventModel(nn.Module):
+    """The network of one schema with one set of vocabularies."""
+
+    slot_kind: Tensor
+    slot_row: Tensor
+    slot_has_id: Tensor
+
+    def __init__(self, config: ModelConfig, codec: Codec) -> None:
+        super().__init__()
+        schema, sizes = codec.schema, codec.sizes
+        self.config, self.schema, self.sizes = config, schema, sizes
+        row_offset = table_rows(schema, sizes)
+        d_model = config.d_model
+        self.events = EventEncoder(d_model, sizes, row_offset)
+        self.streams = nn.ModuleDict(
+            {s.name: StreamEncoder(config, history_length(s, config.context_length)) for s in schema.streams}
+        )
+        self.predictor = EventPredictor(config)
+        self.heads = Heads(d_model, sizes)
+
+        self.null_slot = nn.Parameter(torch.randn(d_model) * 0.1)
+        self.slot = nn.Embedding(len(schema.streams) + 1, d_model)  # per stream kind; the last one is the focus
+        self.slot_gap = nn.Embedding(N_GAP_BUCKETS, d_model)
+        self.memory_norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.now = nn.Parameter(torch.randn(d_model) * 0.1)
+        self.now_hour = nn.Embedding(24, d_model)
+        for embedding in (self.slot, self.slot_gap, self.now_hour):
+            nn.init.normal_(embedding.weight, std=0.1)
+
+        kinds, rows, has_id = [], [], []
+        for kind, stream in enumerate(schema.streams):
+            category = schema.key_category(stream)
+            for place in range(stream.max_entities):
+                is_focus = stream.name == schema.focus and place == 0
+                kinds.append(len(schema.streams) if is_focus else kind)
+                rows.append(0 if category is None else row_offset[category])
+                has_id.append(category is not None)
+        self.register_buffer("slot_kind", torch.tensor(kinds), persistent=False)  # (S,)
+        self.register_buffer("slot_row", torch.tensor(rows), persistent=False)  # (S,)
+        self.register_buffer("slot_has_id", torch.tensor(has_id)[:, None], persistent=False)  # (S, 1)
+
+    def encode(self, stream: str, batch: StreamBatch) -> Tensor:
+        """States (E, D) of one kind's histories: the vector at the last real event."""
+        encoder = self.streams[stream]
+        assert isinstance(encoder, StreamEncoder)
+        return encode_stream(self.events, encoder, batch)
+
+    def decode(self, states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
+        """From states and the focus's newest events to what the heads read.
+
+        Args:
+            states: (E, D), of all kinds in the schema's order.
+        """
+        tokens, is_filled = self._memory(states, memory)
+        x = self.events(sequence.ids, sequence.gap, sequence.weekday)
+        position = torch.arange(x.shape[1], device=x.device)
+        is_now = position == self.config.focus_events  # (Q,)
+        now = self.events.norm(
+            self.now
+            + self.now_hour(sequence.now_hour)
+            + self.events.weekday(sequence.weekday[:, self.config.focus_events])
+            + self.slot_gap(sequence.gap[:, self.config.focus_events])
+        )
+        x = torch.where(is_now[:, None], now[:, None], x)
+        hidden = self.predictor(x, sequence.is_token, tokens, is_filled)
+        scored = position[self.config.focus_events :]  # (N,)
+        is_source = (position <= scored[:, None]) & ~is_now & sequence.is_token[:, None, :]
+        return Decoded(hidden[:, self.config.focus_events :], self.heads.key(hidden), is_source)
+
+    def _memory(self, states: Tensor, memory: MemoryBatch) -> tuple[Tensor, Tensor]:
+        """Memory tokens (B, 1 + S, D), the null slot first, and which of them are filled."""
+        states = torch.cat((states.new_zeros(1, states.shape[1]), states))
+        own = F.embedding(memory.vocabulary_id + self.slot_row, self.events.table) * self.slot_has_id
+        tokens = F.embedding(memory.place, states) + own + self.slot(self.slot_kind) + self.slot_gap(memory.gap)
+        null = self.null_slot.expand(tokens.shape[0], 1, -1)
+        filled = memory.place > 0
+        return (
+            self.memory_norm(torch.cat((null.to(tokens.dtype), tokens), dim=1)),
+            torch.cat((torch.ones_like(filled[:, :1]), filled), dim=1),
+        )
+
+    def read(self, batch: Batch) -> Decoded:
+        """Both halves: encode all histories, then decode."""
+        states = torch.cat([self.encode(s.name, b) for s, b in zip(self.schema.streams, batch.streams, strict=True)])
+        return self.decode(states, batch.memory, batch.sequence)
+
+    def predict(self, decoded: Decoded, ids: Tensor, in_chain: Tensor) -> HeadOutput:
+        """The heads at the first N' of the scored positions.
+
+        Args:
+            ids: (B, N', C) int64, the events that are predicted: the chain's context.
+            in_chain: (B,) bool; False = marginals, whatever ``ids`` are.
+        """
+        n = ids.shape[1]
+        context = earlier_categories(self.events.embed(ids)) * in_chain[:, None, None, None]
+        return self.heads(decoded.hidden[:, :n], context, decoded.keys, decoded.is_source[:, :n])
+
+    def forward(self, batch: Batch, targets: Targets) -> HeadOutput:
+        """Predictions of the T targets, each from NOW and the targets before it."""
+        return self.predict(self.read(batch), targets.context_ids, targets.in_chain)
+
+
+def table_rows(schema: Schema, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Per category, its first row in the embedding table; a shared vocabulary has its rows once."""
+    first: dict[str, int] = {}
+    rows, end = [], 0
+    for category, size in zip(schema.categories, sizes, strict=True):
+        # a vocabulary may bear the name of a category that is not its own, hence the prefix
+        name = f"vocabulary {category.vocabulary}" if category.vocabulary else f"category {category.name}"
+        if name not in first:
+            first[name] = end
+            end += size
+        rows.append(first[name])
+    return tuple(rows)

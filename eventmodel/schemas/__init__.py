@@ -1,0 +1,1 @@
+"""Built-in schemas, as JSON files."""

@@ -1,0 +1,179 @@
+"""Artefacts: the engine's graphs as ONNX and as TorchScript, for any batch size and length."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from eventmodel.engine.graphs import (
+    CHAIN_INPUTS,
+    CHAIN_OUTPUTS,
+    DECODE_INPUTS,
+    DECODE_OUTPUTS,
+    ENCODE_INPUTS,
+    ChainGraph,
+    DecodeGraph,
+    EncodeGraph,
+)
+from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
+from eventmodel.model import EventModel
+
+Format = Literal["onnx", "torchscript"]
+OPSET = 20
+
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One graph to export."""
+
+    name: str
+    graph: nn.Module
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+    free: Sequence[int]
+    """Per input, how many of its leading dimensions vary."""
+    make_inputs: Callable[[int, int], Inputs]
+    """Random inputs of a batch size and a length."""
+
+    def write(self, form: Format, directory: Path) -> Path:
+        """Write NAME.onnx or NAME.ts into the directory and return the file."""
+        if form == "onnx":
+            return self._write_onnx(directory / f"{self.name}.onnx")
+        return self._write_torchscript(directory / f"{self.name}.ts")
+
+    def _write_onnx(self, path: Path) -> Path:
+        with _quiet():
+            program = torch.onnx.export(
+                self.graph,
+                # sizes above 1: a size of 1 in the example would be exported as a constant
+                self.make_inputs(3, 5),
+                dynamo=True,
+                input_names=list(self.input_names),
+                output_names=list(self.output_names),
+                dynamic_shapes=tuple(dict.fromkeys(range(n), Dim.DYNAMIC) for n in self.free),
+                opset_version=OPSET,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path)
+        return path
+
+    def _write_torchscript(self, path: Path) -> Path:
+        traced = torch.jit.trace(self.graph, self.make_inputs(3, 5), check_trace=False)
+        assert isinstance(traced, torch.jit.ScriptModule)
+        torch.jit.freeze(traced).save(str(path))
+        return path
+
+
+def artefacts(model: EventModel) -> list[Artefact]:
+    """Every graph that a bundle holds of a model."""
+    model = model.eval()
+    inputs = RandomInputs(model)
+    return [
+        *(
+            Artefact(
+                f"encode_{name}",
+                EncodeGraph(model, name).eval(),
+                ENCODE_INPUTS,
+                ["states"],
+                (2, 2, 2, 1),
+                inputs.encode,
+            )
+            for name in model.streams
+        ),
+        Artefact(
+            "decode",
+            DecodeGraph(model).eval(),
+            DECODE_INPUTS,
+            DECODE_OUTPUTS,
+            (1, 1, 1, 1, 2, 2, 2, 2, 1),
+            inputs.decode,
+        ),
+        Artefact("chain", ChainGraph(model).eval(), CHAIN_INPUTS, CHAIN_OUTPUTS, (1, 2, 2, 2, 1, 1, 1), inputs.chain),
+    ]
+
+
+class RandomInputs:
+    """Inputs that respect what each graph may be given; lengths count from 1."""
+
+    def __init__(self, model: EventModel) -> None:
+        self.model = model
+        self.random = torch.Generator().manual_seed(0)
+        of_slot = [model.schema.key_category(s) for s in model.schema.streams for _ in range(s.max_entities)]
+        self.slot_sizes = [1 if category is None else model.sizes[category] for category in of_slot]
+
+    def encode(self, batch: int, length: int) -> Inputs:
+        """Histories of 0 to ``length`` events."""
+        n_events = torch.randint(0, length + 1, (batch,), generator=self.random)
+        return (*self._events(batch, length), n_events)
+
+    def decode(self, batch: int, length: int) -> Inputs:
+        """A sequence with ``length`` - 1 generated events; some slots are empty, some history is missing."""
+        config, n_slots = self.model.config, len(self.model.slot_kind)
+        q = config.focus_events + min(length, config.target_length)
+        states = torch.randn(batch + 1, config.d_model, generator=self.random)
+        place = torch.randint(0, batch + 2, (batch, n_slots), generator=self.random)
+        ids, gap, weekday = self._events(batch, q)
+        missing = torch.randint(0, config.focus_events + 1, (batch, 1), generator=self.random)
+        is_token = torch.arange(q) >= missing
+        return (
+            states,
+            place,
+            torch.stack([self._integers(size, batch) for size in self.slot_sizes], -1),
+            self._integers(N_GAP_BUCKETS, batch, n_slots),
+            ids,
+            gap,
+            weekday,
+            is_token,
+            self._integers(24, batch),
+        )
+
+    def chain(self, batch: int, length: int) -> Inputs:
+        """As many sources as decoding gives; noise, masks, and every third category forced."""
+        sizes, d_model = self.model.sizes, self.model.config.d_model
+        q = self.model.config.focus_events + min(length, self.model.config.target_length)
+        forced = self._events(batch, 1)[0][:, 0]
+        forced[:, torch.arange(len(sizes)) % 3 > 0] = -1
+        allowed = torch.rand(batch, sum(sizes), generator=self.random) < 0.7
+        allowed[:, [0, *torch.tensor(sizes).cumsum(0)[:-1].tolist()]] = True  # at least one id of each
+        return (
+            torch.randn(batch, d_model, generator=self.random),
+            torch.randn(batch, q, d_model, generator=self.random),
+            torch.rand(batch, q, generator=self.random) < 0.7,
+            self._events(batch, q)[0],
+            torch.rand(batch, sum(sizes), generator=self.random),
+            allowed,
+            forced,
+        )
+
+    def _events(self, batch: int, length: int) -> Inputs:
+        ids = torch.stack([self._integers(size, batch, length) for size in self.model.sizes], -1)
+        return ids, self._integers(N_GAP_BUCKETS, batch, length), self._integers(N_WEEKDAYS, batch, length)
+
+    def _integers(self, end: int, *shape: int) -> Tensor:
+        return torch.randint(0, end, shape, dtype=torch.int32, generator=self.random)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The ONNX exporter reports its progress, missing optional packages and its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

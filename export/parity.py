@@ -1,0 +1,70 @@
+"""The gate: an artefact that differs from the eager model does not ship."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from export.graphs import Artefact, Format, Inputs
+
+TOLERANCE = 1e-4
+"""Largest difference in probability, or in a state's value, that a bundle may have."""
+SHAPES = ((1, 1), (2, 3), (5, 7), (3, 64))
+"""Batch sizes and lengths that are compared; the example that was traced is none of them."""
+
+
+class ParityError(RuntimeError):
+    """An artefact gives other answers than the model that it came from."""
+
+
+def largest_difference(artefact: Artefact, form: Format, path: Path, max_length: int) -> float:
+    """Compare a written artefact with the eager model, in probability.
+
+    Raises:
+        ParityError: the difference is beyond the tolerance, or a choice differs.
+    """
+    run = _load(form, path)
+    worst = 0.0
+    for batch, length in SHAPES:
+        inputs = artefact.make_inputs(batch, min(length, max_length))
+        with torch.inference_mode():
+            found = artefact.graph(*inputs)
+        expected = found if isinstance(found, tuple) else (found,)
+        for name, want, got in zip(artefact.output_names, expected, run(inputs), strict=True):
+            difference = _difference(name, want, got)
+            if not difference <= TOLERANCE:  # also catches NaN
+                raise ParityError(
+                    f"{path.name}: output {name} differs from the eager model by {difference:.2g} at batch {batch}, "
+                    f"length {length}; the most that may ship is {TOLERANCE:g}. This is a fault of the exporter or "
+                    "its versions: compare them with constraints.txt"
+                )
+            worst = max(worst, difference)
+    return worst
+
+
+def _difference(name: str, want: Tensor, got: np.ndarray) -> float:
+    a, b = want.double().numpy(), got.astype(np.float64)
+    if a.shape != b.shape:
+        return float("inf")
+    if name.startswith("log_prob"):
+        a, b = np.exp(a), np.exp(b)
+    return float(np.abs(a - b).max())
+
+
+def _load(form: Format, path: Path) -> Callable[[Inputs], list[np.ndarray]]:
+    if form == "onnx":
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        names = [entry.name for entry in session.get_inputs()]
+        return lambda inputs: session.run(None, dict(zip(names, (t.numpy() for t in inputs), strict=True)))
+
+    module = torch.jit.load(path)
+
+    def run(inputs: Inputs) -> list[np.ndarray]:
+        with torch.inference_mode():
+            found = module(*inputs)
+        return [t.numpy() for t in (found if isinstance(found, tuple) else (found,))]
+
+    return run

@@ -1,0 +1,90 @@
+"""Export a checkpoint: checkpoint -> bundle.
+
+python -m export.run --checkpoint RUN/best --out BUNDLE
+"""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import onnx
+import onnxruntime
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from eventmodel.bundle import HEADER, Bundle, write_bundle
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.directory import write_directory
+from export.graphs import Format, artefacts
+from export.parity import ParityError, largest_difference
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Turn a checkpoint into a bundle: everything that serving needs, in one directory."""
+
+    checkpoint: Path
+    """Checkpoint of a run, as RUN/best."""
+    out: Path
+    """Directory to write; an earlier bundle there is replaced once the new one is whole."""
+    formats: tuple[Format, ...] = ("onnx", "torchscript")
+    """Artefacts beside the weights, each compared with the eager model before it ships."""
+
+
+def export(config: ExportConfig, console: Console) -> Bundle:
+    """Write a bundle.
+
+    Raises:
+        ValueError: the checkpoint cannot be read.
+        ParityError: an artefact differs from the model; nothing is written.
+        OSError: the directory cannot be written.
+    """
+    checkpoint = load_checkpoint(config.checkpoint)
+    model = checkpoint.model
+    with write_directory(config.out, replaces=HEADER) as draft:
+        save_file(dict(model.state_dict()), draft / "weights.safetensors")
+        parity: dict[str, float] = {}
+        for form in config.formats:
+            for artefact in artefacts(model):
+                with console.status(f"{form}: {artefact.name}"):
+                    path = artefact.write(form, draft)
+                    difference = largest_difference(artefact, form, path, model.config.context_length)
+                parity[form] = max(parity.get(form, 0.0), difference)
+                console.print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by {difference:.1g} at most")
+        bundle = Bundle(
+            path=config.out,
+            name=checkpoint.codec.schema.name,
+            version=hashlib.sha256((draft / "weights.safetensors").read_bytes()).hexdigest()[:12],
+            schema=checkpoint.codec.schema,
+            vocabularies=checkpoint.codec.vocabularies,
+            config=model.config,
+            metrics=checkpoint.metrics,
+            versions={module.__name__: module.__version__ for module in (torch, onnx, onnxruntime, numpy)},
+            parity=parity,
+            example=checkpoint.example,
+        )
+        write_bundle(bundle, draft)
+    return bundle
+
+
+def main() -> int:
+    """Parse, export, and turn what users can mend into one line."""
+    console = Console(stderr=True)
+    config = tyro.cli(ExportConfig, prog="python -m export.run")
+    try:
+        bundle = export(config, console)
+    except (ValueError, OSError, SafetensorError, ParityError) as error:  # safetensors reports a full disk as its own
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        return 2
+    console.print(f"bundle {bundle.name} {bundle.version} is in {bundle.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

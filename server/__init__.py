@@ -1,0 +1,1 @@
+"""The prediction server: HTTP, batching, metrics. Everything about the model itself is in ``eventmodel``."""

@@ -1,0 +1,83 @@
+"""The server put together: LitServe, and our own where its stock behaviour is wrong."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from litserve import LitServer
+from starlette.exceptions import HTTPException
+
+from eventmodel.bundle import Bundle
+from server.api import PATH, PredictAPI
+from server.deadline import Deadline
+from server.engine import OpenEngine
+from server.errors import RequestError, error_response
+from server.loop import internal_error
+from server.metrics import CountRequests, announce_model, metrics
+from server.openapi import describe
+from server.settings import Settings
+
+
+def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) -> LitServer:
+    """A server that is ready to run. Enter ``metrics_directory`` before this module is imported."""
+    api = PredictAPI(bundle, open_engine, settings.max_batch_size)
+    server = LitServer(
+        api,
+        accelerator="cpu",  # one worker; the engine finds its own device, and this process never imports torch
+        timeout=settings.timeout_s,
+        model_metadata={"name": bundle.name, "version": bundle.version},
+        restart_workers=True,
+    )
+    app = server.app
+    app.state.bundle, app.state.max_body_bytes = bundle, settings.max_body_bytes
+    app.add_middleware(Deadline, timeout_s=settings.timeout_s)
+    app.add_middleware(CountRequests, path=PATH)  # added last, so it is outermost and sees every answer
+    app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _any_error)
+    app.add_api_route("/metrics", metrics, include_in_schema=False)
+    describe(app, bundle, PATH)
+    announce_model(bundle)
+    _greet_when_ready(app, settings, bundle)
+    return server
+
+
+async def _request_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return error_response(error)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """Errors that the framework raises (404, 405) in the shape of ours."""
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return error_response(
+        RequestError(code, "", str(error.detail), "See /docs for what this server answers.", error.status_code)
+    )
+
+
+async def _any_error(_: Request, error: Exception) -> Response:
+    return error_response(internal_error())
+
+
+def _greet_when_ready(app: FastAPI, settings: Settings, bundle: Bundle) -> None:
+    """Print what to type next, once requests are answered."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with inner(app):
+            if app.response_queue_id == 0:  # type: ignore[attr-defined]  # LitServe's number of the HTTP process
+                print(greeting(settings, bundle), flush=True)
+            yield
+
+    app.router.lifespan_context = lifespan
+
+
+def greeting(settings: Settings, bundle: Bundle) -> str:
+    """Model and address, and a request that works as printed."""
+    address = f"http://localhost:{settings.port}"
+    return (
+        f"\nServing {bundle.name} (version {bundle.version}) on {address}; its format is on {address}/docs. Try:\n\n"
+        f"  curl -s {address}/predict -H 'content-type: application/json' -d @{bundle.path / 'example.json'}\n"
+    )

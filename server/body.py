@@ -1,0 +1,39 @@
+"""A request's body, read no further than the limit."""
+
+from starlette.requests import ClientDisconnect, Request
+
+from server.errors import RequestError
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Args:
+        limit: bytes; what the sender announces is checked first, what it sends is counted.
+
+    Raises:
+        RequestError: 413 for a body over the limit, 400 for one that ends before its end.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise RequestError("incomplete_body", "", "the body ended early", "Send all of it.", 400) from None
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        "body_too_large",
+        "",
+        f"the body is larger than {limit} bytes",
+        "Send fewer events, or columns and rows in place of objects.",
+        413,
+    )

@@ -1,0 +1,32 @@
+"""The engine as the server sees it, and how the model process gets one."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.engine import BackendName, DeviceName
+from eventmodel.engine.query import Answer, Query
+
+
+class Engine(Protocol):
+    """What the server needs of an engine."""
+
+    def answer(self, queries: list[Query]) -> list[Answer]:
+        """One answer per query, in their order."""
+        ...
+
+
+OpenEngine = Callable[[Bundle], Engine]
+"""Opens an engine. It crosses to the model process, so it pickles."""
+
+
+def open_bundle_engine(bundle: Bundle, *, backend: BackendName, device: DeviceName, threads: int) -> Engine:
+    """Open the bundle's own engine.
+
+    Raises:
+        ValueError: the bundle or the machine lacks what the backend needs.
+    """
+    # Imported here, because only the model process may load an inference library.
+    from eventmodel.engine import open_engine
+
+    return open_engine(bundle, backend, device, threads)

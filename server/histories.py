@@ -1,0 +1,316 @@
+"""The histories of a request: one stream's JSON to the arrays of its entities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eventmodel.bundle import Bundle
+from eventmodel.codec import Codec, EncodeError, text_of
+from eventmodel.engine.query import Histories
+from eventmodel.schema import DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
+from server.errors import RequestError, did_you_mean, quoted
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One entity's events as they were sent, by column."""
+
+    id: str | None
+    """None in the stream without keys."""
+    columns: Mapping[str, Sequence[object]]
+    n_events: int
+    loc: str
+    """Where the entity is in the body: ``streams.Actor[0]``."""
+    rows_loc: str
+    """Where its events are: ``streams.Actor[0].events``, with ``.rows`` where they came as rows."""
+
+    def event_loc(self, row: int, field: str) -> str:
+        """Where one field of one event is."""
+        return f"{self.rows_loc}[{row}].{field}"
+
+
+class EncodedStream(NamedTuple):
+    """A stream in arrays, and what its values were like."""
+
+    histories: Histories
+    unknown_values: int
+    """Values that were given and that the vocabularies lack."""
+
+
+def read_entities(bundle: Bundle, stream: Stream, value: object) -> list[Entity]:
+    """Check the structure of one stream: everything but the values of the events.
+
+    Args:
+        value: the stream's part of the body.
+
+    Raises:
+        RequestError: names the first place that is wrong.
+    """
+    loc = f"streams.{stream.name}"
+    if not isinstance(value, list):
+        raise RequestError(
+            "not_a_list",
+            loc,
+            f"expected a list of entities, not {quoted(value)}",
+            'Send [{"id": ..., "events": [...]}].',
+        )
+    if len(value) > stream.max_entities:
+        raise RequestError(
+            "too_many_entities",
+            loc,
+            f"{len(value)} entities, but one prediction reads at most {stream.max_entities} of this stream",
+            f"Send the {stream.max_entities} that the focus met most recently.",
+        )
+    entities = [_read_entity(bundle, stream, item, f"{loc}[{i}]") for i, item in enumerate(value)]
+    if not stream.keys and not entities:
+        # the stream of everything always exists, if only empty: a model has never seen it missing
+        return [Entity(None, {}, 0, loc, loc)]
+    seen: set[str | None] = set()
+    for entity in entities:
+        if entity.id in seen:
+            raise RequestError(
+                "duplicate_entity",
+                f"{entity.loc}.id",
+                f"entity {quoted(entity.id)} occurs twice",
+                "Send one entity with all of its events.",
+            )
+        seen.add(entity.id)
+    return entities
+
+
+def _read_entity(bundle: Bundle, stream: Stream, value: object, loc: str) -> Entity:
+    if not isinstance(value, dict):
+        raise RequestError(
+            "not_an_object", loc, f"expected an entity, not {quoted(value)}", 'Send {"id": ..., "events": [...]}.'
+        )
+    for key in value:
+        if key not in ("id", "events"):
+            raise RequestError(
+                "unknown_key", f"{loc}.{key[:60]}", "an entity has no such key", did_you_mean(key, ("id", "events"))
+            )
+    id_ = _read_id(stream, value.get("id"), f"{loc}.id")
+    events = value.get("events")
+    if isinstance(events, dict):
+        columns, n_events = _read_rows(bundle, stream, events, f"{loc}.events")
+        rows_loc = f"{loc}.events.rows"
+    else:
+        columns, n_events = _read_objects(bundle, stream, events, f"{loc}.events")
+        rows_loc = f"{loc}.events"
+    return Entity(id_, columns, n_events, loc, rows_loc)
+
+
+def _read_id(stream: Stream, value: object, loc: str) -> str | None:
+    id_ = as_text(value, loc)
+    if stream.keys and id_ is None:
+        raise RequestError(
+            "missing_id",
+            loc,
+            f"an entity of stream {stream.name!r} has an id",
+            f"Send the value that its events have in {' or '.join(stream.keys)}.",
+        )
+    if not stream.keys and id_ is not None:
+        raise RequestError(
+            "unexpected_id",
+            loc,
+            f"stream {stream.name!r} has no keys: it holds the log's most recent events, whoever they concern",
+            "Leave the id out.",
+        )
+    return id_
+
+
+def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> tuple[dict[str, Sequence[object]], int]:
+    """Events as objects by field name."""
+    if not isinstance(events, list):
+        raise RequestError(
+            "not_a_list",
+            loc,
+            f"expected a list of events, not {quoted(events)}",
+            'Send a list of objects, or {"columns": [...], "rows": [[...]]}; [] is an empty history.',
+        )
+    _check_length(bundle, stream, len(events), loc)
+    known = bundle.schema.field_by_name
+    for row, event in enumerate(events):
+        if not isinstance(event, dict):
+            raise RequestError(
+                "not_an_object",
+                f"{loc}[{row}]",
+                f"expected an event, not {quoted(event)}",
+                "Send an object by field name.",
+            )
+        if not event.keys() <= known.keys():
+            name = next(name for name in event if name not in known)
+            raise unknown_field(bundle.schema, name, f"{loc}[{row}].{name[:60]}")
+    names = dict.fromkeys(chain.from_iterable(events))
+    return {name: [event.get(name) for event in events] for name in names}, len(events)
+
+
+def _read_rows(
+    bundle: Bundle, stream: Stream, events: dict[str, object], loc: str
+) -> tuple[dict[str, Sequence[object]], int]:
+    """Events as columns and rows."""
+    for key in events:
+        if key not in ("columns", "rows"):
+            raise RequestError(
+                "unknown_key",
+                f"{loc}.{key[:60]}",
+                "events have no such key",
+                'Send a list of events, or {"columns": [...], "rows": [[...]]}.',
+            )
+    columns, rows = (_list_in(events, key, loc) for key in ("columns", "rows"))
+    _check_length(bundle, stream, len(rows), f"{loc}.rows")
+    for i, name in enumerate(columns):
+        if not isinstance(name, str) or name not in bundle.schema.field_by_name:
+            raise unknown_field(bundle.schema, name, f"{loc}.columns[{i}]")
+        if columns.index(name) < i:
+            raise RequestError(
+                "duplicate_column", f"{loc}.columns[{i}]", f"column {name!r} occurs twice", "Send each column once."
+            )
+    for row, values in enumerate(rows):
+        if not isinstance(values, list) or len(values) != len(columns):
+            raise RequestError(
+                "row_width",
+                f"{loc}.rows[{row}]",
+                f"expected a list of {len(columns)} values, one per column",
+                "Send null for a value that an event lacks.",
+            )
+    return {name: [values[i] for values in rows] for i, name in enumerate(columns)}, len(rows)
+
+
+def _list_in(events: dict[str, object], key: str, loc: str) -> list[Any]:
+    value = events.get(key)
+    if not isinstance(value, list):
+        raise RequestError(
+            "not_a_list",
+            f"{loc}.{key}",
+            f"expected a list, not {quoted(value)}",
+            'Send {"columns": ["EventType", ...], "rows": [["PunchIn", ...], ...]}.',
+        )
+    return value
+
+
+def _check_length(bundle: Bundle, stream: Stream, n_events: int, loc: str) -> None:
+    limit = bundle.history_length(stream)
+    # An error rather than a silent cut: who sends more believes that the model reads more.
+    if n_events > limit:
+        raise RequestError(
+            "too_many_events",
+            loc,
+            f"{n_events} events, but the model reads at most {limit} of one entity",
+            f"Send the newest {limit}.",
+        )
+
+
+def encode_stream(bundle: Bundle, stream: Stream, entities: Sequence[Entity]) -> EncodedStream:
+    """Encode the events of one stream's entities, in the order given.
+
+    Raises:
+        RequestError: a value that cannot be read, events out of order, or an event of another entity.
+    """
+    codec = bundle.codec
+    length = np.array([entity.n_events for entity in entities], np.int32)
+    n = int(length.sum())
+    start = np.concatenate([[0], np.cumsum(length)])
+
+    def place(row: int) -> tuple[Entity, int]:
+        index = int(np.searchsorted(start, row, side="right")) - 1
+        return entities[index], row - int(start[index])
+
+    names = dict.fromkeys(chain.from_iterable(entity.columns for entity in entities))
+    columns: dict[str, list[object]] = {name: [] for name in names}
+    for entity in entities:
+        for name, column in columns.items():
+            column.extend(entity.columns.get(name) or [None] * entity.n_events)
+    try:
+        events = codec.encode_columns(columns, n)
+    except EncodeError as error:
+        entity, row = place(error.row)
+        field = error.field or bundle.schema.order_by
+        value = columns[field][error.row] if field in columns else None
+        raise unreadable(bundle.schema, field, value, error.message, entity.event_loc(row, field)) from None
+
+    later = np.diff(events.timestamp) >= 0
+    later[start[1:-1][(start[1:-1] > 0) & (start[1:-1] < n)] - 1] = True  # the next entity starts anew
+    if not later.all():
+        entity, row = place(int(np.argmin(later)) + 1)
+        raise RequestError(
+            "out_of_order",
+            entity.event_loc(row, bundle.schema.order_by),
+            "the event is earlier than the one before it",
+            "Sort each entity's events oldest first; equal times keep the order of the log.",
+        )
+    for entity in entities:
+        _check_owner(stream, entity)
+
+    category = bundle.schema.key_category(stream)
+    id_of = codec.id_of[category] if category is not None else {}
+    vocabulary_id = np.array([id_of.get(entity.id or "", 0) for entity in entities], np.int32)
+    return EncodedStream(Histories(events, length, vocabulary_id), count_unknown(codec, columns, events.ids))
+
+
+def _check_owner(stream: Stream, entity: Entity) -> None:
+    """Every event of a keyed stream names its entity, as it does in the log that the model learned from."""
+    if not stream.keys:
+        return
+    keys = [entity.columns[key] for key in stream.keys if key in entity.columns]
+    for row in range(entity.n_events):
+        if not any(key[row] == entity.id or text_of(key[row]) == entity.id for key in keys):
+            raise RequestError(
+                "event_of_another_entity",
+                entity.event_loc(row, stream.keys[0]),
+                f"the event does not name its entity {quoted(entity.id)} in {' or '.join(stream.keys)}",
+                f"Set {' or '.join(stream.keys)} to {quoted(entity.id)}, or leave the event out of this history.",
+            )
+
+
+def count_unknown(codec: Codec, columns: Mapping[str, Sequence[object]], ids: np.ndarray) -> int:
+    """Names that were given and became id 0. Blanks do not count: they mean "not applicable".
+
+    Args:
+        ids: (n, C) the ids that the columns gave.
+    """
+    count = 0
+    for index, category in enumerate(codec.schema.categories):
+        if category.kind in ("id", "enum") and category.field in columns:
+            blank = sum(1 for value in columns[category.field] if value is None or value == "")
+            count += int(np.count_nonzero(ids[:, index] == 0)) - blank
+    return count
+
+
+def as_text(value: object, loc: str) -> str | None:
+    """A name as text; numbers become decimal text.
+
+    Raises:
+        RequestError: it is a list, an object or not a finite number.
+    """
+    try:
+        return text_of(value)
+    except ValueError as error:
+        raise RequestError("bad_value", loc, str(error), "Send a string or a number.") from None
+
+
+def unknown_field(schema: Schema, name: object, loc: str) -> RequestError:
+    """The error of a field that the schema does not know."""
+    message = f"schema {schema.name!r} has no field {quoted(name)}"
+    return RequestError("unknown_field", loc, message, did_you_mean(name, schema.field_by_name))
+
+
+def unreadable(schema: Schema, field: str, value: object, message: str, loc: str) -> RequestError:
+    """The error of a value that the codec could not read."""
+    if field == schema.order_by and (value is None or value == ""):
+        return RequestError("missing_datetime", loc, message, _datetime_hint(schema))
+    match schema.field_by_name[field]:
+        case DatetimeField():
+            return RequestError("bad_datetime", loc, message, _datetime_hint(schema))
+        case NumberField():
+            return RequestError("bad_value", loc, message, "Send a number or the name of a bucket, or leave it out.")
+        case IdField() | EnumField() | KeyField():
+            return RequestError("bad_value", loc, message, "Send a string or a number, or leave it out.")
+
+
+def _datetime_hint(schema: Schema) -> str:
+    if schema.time_zone is None:
+        return "Send local wall time in ISO 8601, like 2026-01-29T08:00:00."
+    return "Send ISO 8601 with an offset, like 2026-01-29T08:00:00+01:00."

@@ -1,0 +1,307 @@
+"""A request body to a query: everything that can be checked is checked here, without HTTP and without torch."""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+
+from eventmodel.bundle import Bundle
+from eventmodel.codec import Codec, EncodeError, Moment
+from eventmodel.engine.query import Query
+from eventmodel.schema import Schema
+from server.errors import RequestError, did_you_mean, one_of, quoted
+from server.histories import (
+    EncodedStream,
+    Entity,
+    as_text,
+    count_unknown,
+    encode_stream,
+    read_entities,
+    unknown_field,
+    unreadable,
+)
+
+KEYS = ("streams", "focus", "now", "horizon", "top_k", "categories", "allowed", "observed")
+DEFAULT_TOP_K = 5
+
+
+class PredictRequest(NamedTuple):
+    """What the model is asked, and what the answer must show of it."""
+
+    query: Query
+    focus: str
+    top_k: int | None
+    """Values to list per category; None lists all."""
+    categories: tuple[int, ...]
+    """Indices of the categories that the answer details."""
+    unknown_values: int
+    """Values that were given and that the vocabularies lack."""
+    n_events: int
+    """Events in all histories together."""
+
+
+def read_request(body: bytes, bundle: Bundle) -> PredictRequest:
+    """Check a request body and turn it into arrays. A key whose value is null counts as left out.
+
+    Raises:
+        RequestError: names the first place that is wrong, and what to send instead.
+    """
+    schema, codec = bundle.schema, bundle.codec
+    document = _read_document(body)
+    entities = _read_streams(bundle, document.get("streams"))
+    focus = _move_focus_first(schema, entities, document.get("focus"))
+    streams = {s.name: encode_stream(bundle, s, entities[s.name]) for s in schema.streams}
+    now = _read_now(codec, streams, document.get("now"))
+    for stream in schema.streams:
+        _check_not_after(now, schema, entities[stream.name], streams[stream.name])
+    observed, unknown_observed = _read_observed(codec, now, document.get("observed"))
+    query = Query(
+        streams=tuple(streams[s.name].histories for s in schema.streams),
+        now=now.timestamp,
+        now_utc_offset=now.utc_offset,
+        horizon=_read_horizon(document.get("horizon"), bundle.max_horizon),
+        allowed=_read_allowed(codec, document.get("allowed")),
+        observed=observed,
+    )
+    return PredictRequest(
+        query=query,
+        focus=focus,
+        top_k=_read_top_k(document.get("top_k")),
+        categories=_read_categories(schema, document.get("categories")),
+        unknown_values=unknown_observed + sum(s.unknown_values for s in streams.values()),
+        n_events=sum(len(s.histories.events.timestamp) for s in streams.values()),
+    )
+
+
+def _read_document(body: bytes) -> Mapping[str, object]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(
+            "not_json", "", f"the body is not JSON: {error}", "Send JSON in UTF-8, not compressed."
+        ) from None
+    if not isinstance(document, dict):
+        raise RequestError(
+            "not_an_object", "", "the body is not a JSON object", 'Send {"streams": {...}}; see /docs for an example.'
+        )
+    for key in document:
+        if key not in KEYS:
+            raise RequestError("unknown_key", key[:60], "a request has no such key", did_you_mean(key, KEYS))
+    return document
+
+
+def _read_streams(bundle: Bundle, value: object) -> dict[str, list[Entity]]:
+    """Entities by stream, one entry for every stream of the schema; one that is left out has none."""
+    if not isinstance(value, dict):
+        missing = value is None
+        raise RequestError(
+            "missing_streams" if missing else "not_an_object",
+            "streams",
+            "the request has no streams" if missing else f"expected an object by stream name, not {quoted(value)}",
+            f"Send an object with the streams {one_of(bundle.schema.stream_by_name)}.",
+        )
+    known = bundle.schema.stream_by_name
+    for name in value:
+        if name not in known:
+            raise RequestError(
+                "unknown_stream",
+                f"streams.{name[:60]}",
+                f"schema {bundle.schema.name!r} has no stream {quoted(name)}",
+                did_you_mean(name, known),
+            )
+    return {
+        name: read_entities(bundle, stream, [] if value.get(name) is None else value[name])
+        for name, stream in known.items()
+    }
+
+
+def _move_focus_first(schema: Schema, entities: dict[str, list[Entity]], value: object) -> str:
+    """Put the focus in front of its stream's entities, as a query has it, and return its id."""
+    candidates = entities[schema.focus]
+    focus = as_text(value, "focus")
+    if not candidates:
+        raise RequestError(
+            "missing_focus",
+            f"streams.{schema.focus}",
+            f"stream {schema.focus!r} is empty, but one of its entities is the one to predict",
+            'Send it; {"id": ..., "events": []} stands for one without a history.',
+        )
+    ids = [entity.id or "" for entity in candidates]
+    if focus is None:
+        if len(candidates) > 1:
+            raise RequestError(
+                "ambiguous_focus",
+                "focus",
+                f"stream {schema.focus!r} has {len(candidates)} entities, so the one to predict must be named",
+                f"Set focus to one of {one_of(ids)}.",
+            )
+        return ids[0]
+    if focus not in ids:
+        raise RequestError(
+            "unknown_focus",
+            "focus",
+            f"{quoted(focus)} is not among the entities of stream {schema.focus!r}",
+            f"Set focus to one of {one_of(ids)}, or send the entity.",
+        )
+    candidates.insert(0, candidates.pop(ids.index(focus)))
+    return focus
+
+
+def _read_now(codec: Codec, streams: Mapping[str, EncodedStream], value: object) -> Moment:
+    if value is None or value == "":
+        newest = [
+            Moment(int(events.timestamp[i]), int(events.utc_offset[i]))
+            for events in (stream.histories.events for stream in streams.values())
+            if len(events.timestamp)
+            for i in (int(np.argmax(events.timestamp)),)
+        ]
+        if not newest:
+            raise RequestError(
+                "missing_now",
+                "now",
+                "all histories are empty, so there is no latest event to take the time from",
+                "Send now, the moment of the prediction.",
+            )
+        return max(newest)
+    try:
+        return codec.moment(value)
+    except ValueError as error:
+        raise unreadable(codec.schema, codec.schema.order_by, value, str(error), "now") from None
+
+
+def _check_not_after(now: Moment, schema: Schema, entities: list[Entity], stream: EncodedStream) -> None:
+    timestamp, length = stream.histories.events.timestamp, stream.histories.length
+    if len(timestamp) == 0 or timestamp.max() <= now.timestamp:
+        return
+    row = int(np.argmax(timestamp > now.timestamp))
+    for entity, n in zip(entities, length, strict=True):
+        if row < n:
+            raise RequestError(
+                "event_after_now",
+                entity.event_loc(row, schema.order_by),
+                "the event is later than now",
+                "Leave out what happens after now, or move now.",
+            )
+        row -= int(n)
+
+
+def _read_horizon(value: object, limit: int) -> int:
+    if value is None:
+        return 1
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+        raise RequestError(
+            "bad_horizon",
+            "horizon",
+            f"{quoted(value)} is not a number of future events that this model predicts",
+            f"Send a whole number from 1 to {limit}.",
+        )
+    return value
+
+
+def _read_top_k(value: object) -> int | None:
+    if value is None:
+        return DEFAULT_TOP_K
+    if value == "all":
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RequestError(
+            "bad_top_k", "top_k", f"{quoted(value)} is not a number of values", 'Send a whole number from 1, or "all".'
+        )
+    return value
+
+
+def _read_categories(schema: Schema, value: object) -> tuple[int, ...]:
+    if value is None:
+        return tuple(range(len(schema.categories)))
+    if not isinstance(value, list):
+        raise RequestError(
+            "not_a_list", "categories", f"expected a list of names, not {quoted(value)}", 'Send ["EventType", ...].'
+        )
+    result: list[int] = []
+    for i, name in enumerate(value):
+        index = _category(schema, name, f"categories[{i}]")
+        if index in result:
+            raise RequestError(
+                "duplicate_category", f"categories[{i}]", f"{quoted(name)} occurs twice", "Send each category once."
+            )
+        result.append(index)
+    return tuple(result)
+
+
+def _category(schema: Schema, name: object, loc: str) -> int:
+    names = [category.name for category in schema.categories]
+    if not isinstance(name, str) or name not in names:
+        message = f"schema {schema.name!r} has no category {quoted(name)}"
+        raise RequestError("unknown_category", loc, message, did_you_mean(name, names))
+    return names.index(name)
+
+
+def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
+    """(sum of category sizes,) bool; a category that is not named keeps all of its ids."""
+    if value is None or value == {}:
+        return None
+    if not isinstance(value, dict):
+        raise RequestError(
+            "not_an_object",
+            "allowed",
+            f"expected an object by category, not {quoted(value)}",
+            'Send {"LocationRecordId": ["S07", ...]}.',
+        )
+    allowed = np.ones(sum(codec.sizes), bool)
+    start = np.concatenate([[0], np.cumsum(codec.sizes)])
+    for name, values in value.items():
+        loc = f"allowed.{name[:60]}"
+        index = _category(codec.schema, name, loc)
+        if not isinstance(values, list) or not values:
+            raise RequestError(
+                "empty_allowed" if values == [] else "not_a_list",
+                loc,
+                "a category needs at least one value that may happen",
+                "List the values, or leave the category out to allow all.",
+            )
+        allowed[start[index] : start[index + 1]] = False
+        allowed[start[index] + _ids(codec.id_of[index], values, loc)] = True
+    return allowed
+
+
+def _ids(id_of: Mapping[str, int], values: Collection[object], loc: str) -> np.ndarray:
+    ids = []
+    for i, value in enumerate(values):
+        text = as_text(value, f"{loc}[{i}]")
+        if text is None or text not in id_of:
+            raise RequestError(
+                "unknown_value",
+                f"{loc}[{i}]",
+                f"the model knows no value {quoted(value)} in this category",
+                did_you_mean(text, id_of),
+            )
+        ids.append(id_of[text])
+    return np.array(ids, np.int64)
+
+
+def _read_observed(codec: Codec, now: Moment, value: object) -> tuple[np.ndarray | None, int]:
+    """The (C,) ids of the event to score, and how many of its values the vocabularies lack."""
+    if value is None:
+        return None, 0
+    if not isinstance(value, dict):
+        raise RequestError(
+            "not_an_object", "observed", f"expected an event, not {quoted(value)}", "Send an object by field name."
+        )
+    for name in value:
+        if name not in codec.schema.field_by_name:
+            raise unknown_field(codec.schema, name, f"observed.{name[:60]}")
+    columns = {name: [item] for name, item in value.items()}
+    try:
+        event = codec.encode_columns(columns, 1)
+    except EncodeError as error:
+        field = error.field or codec.schema.order_by
+        raise unreadable(codec.schema, field, value.get(field), error.message, f"observed.{field}") from None
+    if event.timestamp[0] < now.timestamp:
+        raise RequestError(
+            "observed_before_now",
+            f"observed.{codec.schema.order_by}",
+            "the observed event is earlier than now, so it cannot be the next one",
+            "Set now to the moment before it.",
+        )
+    return event.ids[0], count_unknown(codec, columns, event.ids)

@@ -1,0 +1,101 @@
+"""An answer to JSON: ids to names, log-probabilities to the few values that were asked for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.query import Answer
+from server.request import PredictRequest
+
+
+def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> bytes:
+    """The response body.
+
+    Probabilities of a category's listed values, ``unknown`` and ``rest`` add up to 1. Entropy and
+    surprise are in nats; they are null where the probability is 0, which only ``allowed`` makes it.
+    """
+    codec, schema = bundle.codec, bundle.schema
+    start = np.concatenate([[0], np.cumsum(codec.sizes)])
+    body: dict[str, Any] = {
+        "model": {"name": bundle.name, "version": bundle.version},
+        "focus": request.focus,
+        "now": codec.iso(codec.at_timestamp(request.query.now)),
+        "unknown_values": request.unknown_values,
+        "events": [
+            {
+                "event": codec.decode(answer.ids[step].tolist(), int(answer.timestamp[step])),
+                "categories": {
+                    schema.categories[c].name: _distribution(
+                        answer.log_probs[step, start[c] : start[c + 1]], codec.names[c], request.top_k
+                    )
+                    for c in request.categories
+                },
+            }
+            for step in range(len(answer.log_probs))
+        ],
+    }
+    if answer.observed_log_prob is not None:
+        body["observed"] = _observed(schema.categories, request.categories, answer.observed_log_prob)
+    # float32 in, so that a probability is written with the nine digits that it has
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _distribution(log_p: np.ndarray, names: Sequence[str | None], top_k: int | None) -> dict[str, Any]:
+    """One category at one step.
+
+    Args:
+        log_p: (n,) of every id; -inf where ``allowed`` rules the id out.
+        names: of every id; id 0 has none.
+        top_k: how many values to list; None lists all that are possible.
+    """
+    p = np.exp(log_p.astype(np.float64))
+    possible = p > 0
+    named = possible.copy()
+    named[0] = False
+    top = largest(p, np.flatnonzero(named), top_k)
+    named[top] = False  # leaves the rest
+    return {
+        "top": [{"value": names[i], "probability": p_i} for i, p_i in zip(top, p[top].astype(np.float32), strict=True)],
+        "unknown": np.float32(p[0]),
+        "rest": np.float32(p[named].sum()),
+        "entropy": np.float32(-(p[possible] * log_p[possible]).sum()),
+    }
+
+
+def largest(p: np.ndarray, candidates: np.ndarray, k: int | None) -> np.ndarray:
+    """The candidates with the k largest probabilities, largest first; among equals the lower id first.
+
+    Args:
+        p: (n,) probabilities.
+        candidates: (m,) ids in increasing order.
+        k: how many; None takes all.
+    """
+    if k is not None and k < len(candidates):
+        # argpartition would break ties by chance: keep all that reach the k-th largest value, in order of id
+        kth = np.partition(p[candidates], -k)[-k]
+        candidates = candidates[p[candidates] >= kth]
+    return candidates[np.argsort(-p[candidates], kind="stable")][:k]
+
+
+def _observed(categories: Sequence[Any], shown: Sequence[int], log_prob: np.ndarray) -> dict[str, Any]:
+    """Probability and surprise of the observed event.
+
+    Args:
+        log_prob: (2, C) of each category on its own, then along the chain.
+    """
+    joint = float(log_prob[1].astype(np.float64).sum())
+    return {
+        "categories": {
+            categories[c].name: {"probability": np.exp(log_prob[0, c]), "surprise": _finite(-float(log_prob[0, c]))}
+            for c in shown
+        },
+        "joint": {"log_probability": _finite(joint), "surprise": _finite(-joint)},
+    }
+
+
+def _finite(nats: float) -> float | None:
+    # + 0.0 turns the -0.0 of a certain event into 0.0
+    return nats + 0.0 if np.isfinite(nats) else None

@@ -1,0 +1,110 @@
+"""Serve a bundle: ``python -m server.run --bundle BUNDLE``; ``--help`` lists the settings."""
+
+import os
+import signal
+import socket
+import sys
+from functools import partial
+
+from pydantic import ValidationError
+
+from eventmodel.bundle import Bundle, load_bundle
+from eventmodel.schema import explain
+from server.engine import OpenEngine, open_bundle_engine
+from server.metrics_directory import metrics_directory
+from server.settings import Settings, read_settings
+
+WRONG_USE = 2
+"""Exit status where the command line, the bundle or the port is at fault; 1 is a server that failed."""
+
+
+def main() -> int:
+    """Read the settings and serve the bundle that they name; returns the exit status."""
+    try:
+        settings = read_settings()
+    except ValidationError as error:
+        return _complain(f"these settings do not work:\n{explain(error)}\nSee python -m server.run --help.")
+    open_engine = partial(
+        open_bundle_engine, backend=settings.backend, device=settings.device, threads=settings.threads
+    )
+    return serve(settings, open_engine)
+
+
+def serve(settings: Settings, open_engine: OpenEngine) -> int:
+    """Serve until SIGTERM or Ctrl-C, then finish what was received.
+
+    Args:
+        open_engine: called once, in the model process.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        bundle = load_bundle(settings.bundle)
+        _check_backend(settings, bundle)
+        _check_port(settings)
+    except ValueError as error:
+        return _complain(str(error))
+    with metrics_directory():
+        from server.app import build_server  # imports prometheus_client, which needs the directory
+
+        server = build_server(settings, bundle, open_engine)
+        _stop_on_signals()
+        try:
+            server.run(
+                host=settings.host,
+                port=settings.port,
+                num_api_servers=settings.http_processes,
+                log_level=settings.log_level,
+                generate_client_file=False,
+                access_log=False,  # the metrics count requests, at a fraction of the cost
+            )
+        except RuntimeError as error:
+            return _complain(f"the model process did not start ({error}); its log above says why", status=1)
+    return 0
+
+
+def _check_backend(settings: Settings, bundle: Bundle) -> None:
+    if settings.backend not in ("auto", "torch", *bundle.formats):
+        raise ValueError(
+            f"{bundle.path} holds nothing for backend {settings.backend!r}; "
+            f"choose one of {['auto', 'torch', *bundle.formats]}, or export the bundle again"
+        )
+
+
+def _check_port(settings: Settings) -> None:
+    """Find a busy port at once rather than after the model is loaded."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            reason = f"cannot listen on {settings.host} port {settings.port} ({error.strerror})"
+            raise ValueError(f"{reason}; choose another with --port") from None
+
+
+def _stop_on_signals() -> None:
+    """Let SIGTERM do what Ctrl-C does: LitServe finishes its work on a KeyboardInterrupt only.
+
+    Ctrl-C reaches the HTTP processes too; they finish on it, and must not end with a traceback.
+    """
+    main_process = os.getpid()
+
+    def stop(signal_number: int, frame: object) -> None:
+        if os.getpid() == main_process:  # forked processes inherit the handler and are stopped by this one
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _complain(message: str, status: int = WRONG_USE) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The server's settings: one list for flags, environment variables and the documentation."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Serve a bundle: POST /predict answers what happens next, with probabilities.
+
+    Every flag is also an environment variable: EVENTMODEL_MAX_BATCH_SIZE for --max-batch-size.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVENTMODEL_",
+        frozen=True,
+        cli_prog_name="python -m server.run",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        use_attribute_docstrings=True,
+    )
+
+    bundle: Path
+    """Directory that python -m export.run wrote."""
+    backend: Literal["auto", "torch", "torchscript", "onnx"] = "auto"
+    """What runs the model; auto takes the fastest one that the bundle and the device allow."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; auto takes a GPU where there is one."""
+    threads: int = Field(default=1, ge=1)
+    """Inference threads on a CPU. Keep them within the CPU request: more threads than free cores
+    make a batch take seconds."""
+    host: Literal["0.0.0.0", "127.0.0.1", "::"] = "0.0.0.0"
+    """Address to listen on; 127.0.0.1 is this machine only."""
+    port: int = Field(default=8000, ge=1024, le=65535)
+    """Port to listen on."""
+    http_processes: int = Field(default=1, ge=1)
+    """Processes that receive, check and parse requests."""
+    max_batch_size: int = Field(default=32, ge=1)
+    """Requests that the model answers together at most."""
+    max_body_bytes: int = Field(default=4_194_304, ge=1)
+    """Largest request body; a larger one gets 413."""
+    timeout_s: float = Field(default=30, gt=0)
+    """Seconds that a request may wait for the model; one that waits longer gets 504."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are logged. Logs hold nothing of a request's content."""
+
+
+def read_settings(arguments: list[str] | None = None) -> Settings:
+    """Settings from command line flags, then the environment, then the defaults.
+
+    Args:
+        arguments: flags; None takes those of this process.
+
+    Raises:
+        pydantic.ValidationError: a setting is missing or out of its range.
+        SystemExit: an unknown flag, or --help.
+    """
+    return CliApp.run(Settings, cli_args=arguments)

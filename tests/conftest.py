@@ -1,0 +1,140 @@
+"""Small schemas and logs that the tests share."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from eventmodel.bundle import Bundle
+from eventmodel.config import ModelConfig
+from eventmodel.event_log import EventLog
+from eventmodel.schema import Schema, load_schema
+from export.run import ExportConfig, export
+from training.config import TrainConfig
+from training.prepare import prepare
+from training.run import train
+
+
+@pytest.fixture(scope="session")
+def tiny_schema() -> Schema:
+    """One field of every kind, a shared vocabulary, a stream of two keys and one of a key field."""
+    return Schema.model_validate(
+        {
+            "name": "tiny",
+            "fields": [
+                {"name": "Kind", "kind": "enum", "values": ["in", "out", "break"]},
+                {"name": "Worker", "kind": "id", "vocabulary": "people"},
+                {"name": "Helper", "kind": "id", "vocabulary": "people"},
+                {"name": "Site", "kind": "id"},
+                {"name": "Hours", "kind": "number", "edges": [0, 4, 8.5]},
+                {"name": "Case", "kind": "key"},
+                {"name": "PlannedDatetime", "kind": "datetime"},
+                {"name": "EventDatetime", "kind": "datetime"},
+            ],
+            "order_by": "EventDatetime",
+            "streams": [
+                {"name": "Worker", "keys": ["Worker", "Helper"], "max_entities": 3, "max_events": 7},
+                {"name": "Case", "keys": ["Case"], "max_entities": 2, "max_events": 5},
+                {"name": "Time", "max_events": 11},
+            ],
+            "focus": "Worker",
+        }
+    )
+
+
+def make_workforce(n_days: int, n_employees: int = 23, n_sites: int = 5, seed: int = 0) -> pl.DataFrame:
+    """Punches of employees who keep to a shift, a home site and a job, and approvals by managers.
+
+    About 3.4 events per employee and day, in no particular order.
+    """
+    random = np.random.default_rng(seed)
+    records = []
+    for employee in range(n_employees):
+        home, job, shift = random.integers(n_sites), random.integers(4), (6, 8, 14)[employee % 3]
+        for day in range(n_days):
+            if random.random() < 0.2:
+                continue
+            site = home if random.random() < 0.9 else random.integers(n_sites)
+            start = np.datetime64("2026-01-05T00:00:00") + np.timedelta64(day, "D") + np.timedelta64(shift, "h")
+            punches = [("PunchIn", 0), ("BreakStart", 240), ("BreakEnd", 270), ("PunchOut", 510)]
+            for kind, minute in punches:
+                planned = start + np.timedelta64(minute, "m")
+                late = int(random.integers(-5, 9))
+                records.append(
+                    {
+                        "EventType": kind,
+                        "ActorRecordId": f"E{employee:02d}",
+                        "LocationRecordId": f"S{site}",
+                        "CostCodeRecordId": f"C{site}{job}",
+                        "JobCodeRecordId": f"J{job}",
+                        "IsTimesheet": "true" if kind.startswith("Punch") else "false",
+                        "HoursWorked": "8" if kind == "PunchOut" else None,
+                        "EventDatetime": str(planned + np.timedelta64(late, "m")),
+                        "ReferenceDatetime": str(planned),
+                    }
+                )
+            if day % 5 == 4:
+                records.append(
+                    {
+                        "EventType": "Approval",
+                        "ActorRecordId": f"M{site}",
+                        "RecipientRecordId": f"E{employee:02d}",
+                        "ApprovedByManagerUserRecordId": f"M{site}",
+                        "LocationRecordId": f"S{site}",
+                        "EventDatetime": str(start + np.timedelta64(12, "h")),
+                        "ReferenceDatetime": str(start),
+                    }
+                )
+    names = [field.name for field in load_schema("workforce").fields]
+    frame = pl.DataFrame(records, schema=dict.fromkeys(names, pl.String))
+    return frame.sample(fraction=1, shuffle=True, seed=seed)
+
+
+@pytest.fixture(scope="session")
+def small_frame() -> pl.DataFrame:
+    """About 2,000 records of the built-in schema ``workforce``."""
+    return make_workforce(n_days=26)
+
+
+@pytest.fixture(scope="session")
+def small_log(small_frame: pl.DataFrame) -> EventLog:
+    """``small_frame`` as a prepared log."""
+    return prepare(small_frame, load_schema("workforce"))[0]
+
+
+TINY = ModelConfig(
+    d_model=20,
+    n_heads=2,
+    encoder_layers=2,
+    decoder_layers=1,
+    context_length=13,
+    focus_events=6,
+    target_length=5,
+    dropout=0.0,
+)
+"""Distinct sizes, so that a swapped dimension cannot pass."""
+
+
+@pytest.fixture(scope="session")
+def log_directory(small_log: EventLog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``small_log`` on the disk."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    small_log.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_directory(log_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that trained a tiny model for a few steps."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    train(TrainConfig(data=log_directory, out=out, model=TINY, steps=30, batch_size=16, eval_every=15, device="cpu"))
+    return out
+
+
+@pytest.fixture(scope="session")
+def bundle(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny model, exported once in every format for the whole session."""
+    out = tmp_path_factory.mktemp("bundle") / "bundle"
+    return export(ExportConfig(run_directory / "best", out), Console(quiet=True))

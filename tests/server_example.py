@@ -1,0 +1,130 @@
+"""What the server's tests share: a small bundle, a request for it, and an engine that needs no network.
+
+Run as a program, it is the real server with that engine: ``python server_example.py --bundle ... --port ...``.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventmodel.bundle import Bundle, load_bundle, write_bundle
+from eventmodel.config import ModelConfig
+from eventmodel.engine.query import Answer, Query
+from eventmodel.schema import Schema
+from server.run import serve
+from server.settings import read_settings
+
+KINDS = ["in", "out", "break", "fail", "sleep", "die"]
+"""The last three make the fake engine raise, take half a second and end its process."""
+
+SCHEMA: dict[str, Any] = {
+    "name": "tiny",
+    "fields": [
+        {"name": "Kind", "kind": "enum", "values": KINDS},
+        {"name": "Worker", "kind": "id", "vocabulary": "people"},
+        {"name": "Helper", "kind": "id", "vocabulary": "people"},
+        {"name": "Site", "kind": "id"},
+        {"name": "Hours", "kind": "number", "edges": [0, 4, 8.5]},
+        {"name": "Case", "kind": "key"},
+        {"name": "PlannedDatetime", "kind": "datetime"},
+        {"name": "EventDatetime", "kind": "datetime"},
+    ],
+    "order_by": "EventDatetime",
+    "streams": [
+        {"name": "Worker", "keys": ["Worker", "Helper"], "max_entities": 3, "max_events": 7},
+        {"name": "Case", "keys": ["Case"], "max_entities": 2, "max_events": 5},
+        {"name": "Time", "max_events": 11},
+    ],
+    "focus": "Worker",
+}
+ZONED = SCHEMA | {"time_zone": "Europe/Berlin"}
+
+
+def event(minute: int, worker: str = "ann", **fields: object) -> dict[str, object]:
+    return {"Kind": "in", "Worker": worker, "Site": "s1", "EventDatetime": f"2026-01-29T08:{minute:02d}:00"} | fields
+
+
+def example() -> dict[str, Any]:
+    """A request that names everything."""
+    return {
+        "streams": {
+            "Worker": [
+                {"id": "ann", "events": [event(0), event(5, "bob", Helper="ann"), event(5, Hours=3)]},
+                {"id": "bob", "events": [event(1, "bob"), event(5, "bob", Helper="ann")]},
+            ],
+            "Case": [{"id": "17", "events": [event(2, Case=17)]}],
+            "Time": [{"events": [event(5), event(9, "eve", Kind="out")]}],
+        },
+        "focus": "ann",
+        "now": "2026-01-29T08:10:00",
+        "horizon": 2,
+        "top_k": 3,
+        "categories": ["Kind", "Site", "Time_Event_Hour"],
+        "allowed": {"Site": ["s1", "s2", "s3"], "Time_Event_Hour": [8, "9"]},
+        "observed": event(20, Kind="out"),
+    }
+
+
+def write_example(path: Path, schema: dict[str, Any] = SCHEMA, **changes: Any) -> Bundle:
+    """Write a bundle without artefacts and read it back."""
+    bundle = Bundle(
+        path=path,
+        name="tiny",
+        version="0123456789ab",
+        schema=Schema.model_validate(schema),
+        vocabularies={"people": ["ann", "bob", "cid"], "Site": [f"s{i}" for i in range(1, 12)]},
+        config=ModelConfig(context_length=6, target_length=4),
+        metrics={},
+        versions={},
+        parity={"onnx": 0.0},
+        example=changes.pop("example", None) or example(),
+        **changes,
+    )
+    path.mkdir(parents=True, exist_ok=True)
+    write_bundle(bundle, path)
+    return load_bundle(path)
+
+
+class FakeEngine:
+    """Distributions drawn from a hash of the query: equal queries, equal answers, whatever the batch."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.sizes = bundle.codec.sizes
+        self.start = np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def answer(self, queries: list[Query]) -> list[Answer]:
+        return [self._answer(query) for query in queries]
+
+    def _answer(self, query: Query) -> Answer:
+        kinds = {KINDS[k - 1] for k in query.streams[0].events.ids[:, 0] if k}
+        if "fail" in kinds:
+            raise FloatingPointError("the engine fails on purpose")
+        if "sleep" in kinds:
+            time.sleep(0.5)
+        if "die" in kinds:
+            os._exit(1)
+        content = b"".join(h.events.ids.tobytes() + h.events.timestamp.tobytes() for h in query.streams)
+        seed = hashlib.sha256(content + query.now.to_bytes(8, "big", signed=True)).digest()
+        logits = np.random.default_rng(list(seed)).normal(size=(query.horizon, self.start[-1])).astype(np.float32)
+        if query.allowed is not None:
+            logits[:, ~query.allowed] = -np.inf
+        log_probs = np.concatenate([_log_softmax(part) for part in np.split(logits, self.start[1:-1], axis=1)], axis=1)
+        ids = np.stack([p.argmax(1) for p in np.split(log_probs, self.start[1:-1], axis=1)], axis=1).astype(np.int32)
+        timestamp = query.now + 60_000_000 * np.arange(1, query.horizon + 1)
+        observed = None
+        if query.observed is not None:
+            observed = np.tile(log_probs[0, self.start[:-1] + query.observed], (2, 1))
+        return Answer(log_probs, ids, timestamp, observed)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+if __name__ == "__main__":
+    sys.exit(serve(read_settings(), FakeEngine))

@@ -1,0 +1,201 @@
+"""The engine: one answer, whatever the backend, the neighbours and the horizon."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eventmodel.bundle import Bundle
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.codec import Events
+from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
+from eventmodel.event_log import EventLog, history_length
+from eventmodel.heads import all_log_probs
+from training.prefetch import to_tensors
+from training.sampling import Sampler
+
+BACKENDS = ("torch", "torchscript", "onnx")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Engine:
+    return open_engine(bundle, request.param, "cpu", threads=1)
+
+
+def histories(log: EventLog, rows: list[np.ndarray], ids: list[int]) -> Histories:
+    every = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64)
+    events = Events(*(column[every] for column in log.events))
+    return Histories(events, np.array([len(r) for r in rows], np.int32), np.array(ids, np.int32))
+
+
+def query(log: EventLog, bundle: Bundle, position: int, **changes: object) -> Query:
+    """What a client would send at an event of the log."""
+    sampler = Sampler(log, bundle.config, 0, len(log.events.timestamp))
+    nows = sampler.at_last_event(np.array([position]))
+    streams = []
+    for stream in log.schema.streams:
+        width = history_length(stream, bundle.config.context_length)
+        if not stream.keys:
+            end = int(nows.last_row[0]) + 1
+            streams.append(histories(log, [np.arange(max(end - width, 0), end)], [0]))
+            continue
+        index = log.streams[stream.name]
+        entities = sampler.entities(nows, stream)
+        ends = [int(index.end(np.array([e]), nows.last_row)[0]) for e in entities]
+        rows = [index.rows[max(end - width, index.start[e]) : end] for e, end in zip(entities, ends, strict=True)]
+        streams.append(histories(log, rows, [int(index.vocabulary_id[e]) for e in entities]))
+    plain = Query(tuple(streams), int(nows.timestamp[0]), 0, horizon=1, allowed=None, observed=None)
+    return plain._replace(**changes)
+
+
+def empty_query(log: EventLog, now: int) -> Query:
+    """Nothing is known but the names of the entities."""
+    nobody = [histories(log, [np.empty(0, np.int64)], [0]) for _ in log.schema.streams]
+    return Query(tuple(nobody), now, 0, horizon=3, allowed=None, observed=None)
+
+
+@pytest.fixture(scope="module")
+def queries(small_log: EventLog, bundle: Bundle) -> list[Query]:
+    positions = Sampler(small_log, bundle.config, small_log.train_end, len(small_log.events.timestamp)).positions
+    mixed = [query(small_log, bundle, int(p), horizon=1 + i % 5) for i, p in enumerate(positions[::17][:9])]
+    return [*mixed, empty_query(small_log, mixed[0].now)]
+
+
+def assert_same(a: Answer, b: Answer) -> None:
+    np.testing.assert_allclose(np.exp(a.log_probs), np.exp(b.log_probs), atol=1e-4)
+    assert np.array_equal(a.ids, b.ids)
+    assert np.array_equal(a.timestamp, b.timestamp)
+
+
+@pytest.mark.parametrize("form", ["torchscript", "onnx"])
+def test_every_backend_gives_the_same_answer(bundle: Bundle, queries: list[Query], form: str) -> None:
+    observed = np.ones(len(bundle.schema.categories), np.int32)
+    asked = [q._replace(observed=observed) for q in queries]
+    eager = open_engine(bundle, "torch", "cpu").answer(asked)
+    for a, b in zip(eager, open_engine(bundle, form, "cpu").answer(asked), strict=True):  # type: ignore[arg-type]
+        assert_same(a, b)
+        assert a.observed_log_prob is not None
+        assert b.observed_log_prob is not None
+        np.testing.assert_allclose(np.exp(a.observed_log_prob), np.exp(b.observed_log_prob), atol=1e-4)
+
+
+def test_a_batched_answer_equals_a_single_one(engine: Engine, queries: list[Query]) -> None:
+    for together, one in zip(engine.answer(queries), queries, strict=True):
+        assert_same(together, engine.answer([one])[0])
+
+
+def test_serving_reads_exactly_what_training_reads(bundle: Bundle, small_log: EventLog, run_directory: object) -> None:
+    sampler = Sampler(small_log, bundle.config, small_log.validation_end, len(small_log.events.timestamp))
+    positions = sampler.positions[::11][:8]
+    batch, _ = to_tensors(sampler.batch(sampler.at_last_event(positions), n_targets=1), _cpu())
+    model = load_checkpoint(run_directory / "best").model  # type: ignore[operator]
+    import torch
+
+    with torch.inference_mode():
+        decoded = model.read(batch)
+        nothing = torch.zeros(len(positions), 1, len(model.sizes), dtype=torch.int64)
+        output = model.predict(decoded, nothing, torch.zeros(len(positions), dtype=torch.bool))
+        expected = torch.cat(all_log_probs(output, batch.sequence.ids), -1)[:, 0].exp().numpy()
+    answers = open_engine(bundle, "torch", "cpu").answer([query(small_log, bundle, int(p)) for p in positions])
+    np.testing.assert_allclose(np.exp([a.log_probs[0] for a in answers]), expected, atol=1e-5)
+
+
+def _cpu():  # type: ignore[no-untyped-def]
+    import torch
+
+    return torch.device("cpu")
+
+
+def test_a_longer_horizon_begins_like_a_shorter_one(engine: Engine, queries: list[Query]) -> None:
+    long = engine.answer([queries[0]._replace(horizon=5)])[0]
+    short = engine.answer([queries[0]._replace(horizon=2)])[0]
+    assert_same(Answer(long.log_probs[:2], long.ids[:2], long.timestamp[:2], None), short)
+
+
+def test_time_never_goes_back_in_a_rollout(engine: Engine, queries: list[Query]) -> None:
+    asked = [q._replace(horizon=5) for q in queries]
+    for one, answer in zip(asked, engine.answer(asked), strict=True):
+        assert (np.diff(np.concatenate([[one.now], answer.timestamp])) >= 0).all()
+
+
+def test_the_datetime_of_a_generated_event_is_the_one_of_its_ids(engine: Engine, queries: list[Query]) -> None:
+    codec = engine.codec
+    at = [i for i, c in enumerate(codec.schema.categories) if c.field == codec.schema.order_by]
+    for answer in engine.answer([q._replace(horizon=5) for q in queries]):
+        for ids, timestamp in zip(answer.ids, answer.timestamp, strict=True):
+            wall = codec.at_timestamp(int(timestamp)).wall
+            assert list(ids[at]) == [wall.month, wall.day, wall.hour + 1, wall.minute + 1]
+
+
+@pytest.mark.parametrize(
+    ("now", "ids", "moment"),
+    [
+        ("2026-01-29T12:00:00", (1, 29, 14, 31), "2026-01-29T13:30:00"),
+        ("2026-01-29T12:00:00", (1, 29, 13, 1), "2026-01-29T12:00:00"),
+        ("2025-12-31T12:00:00", (1, 1, 9, 1), "2026-01-01T08:00:00"),
+        ("2026-10-31T17:46:00", (10, 1, 7, 16), "2026-11-01T06:15:00"),  # the month has turned
+        ("2026-01-29T12:00:00", (1, 28, 9, 1), "2026-01-29T12:00:00"),  # yesterday: at once
+        ("2026-01-29T12:00:00", (2, 30, 9, 1), "2026-01-30T08:00:00"),  # no such day: of this month
+        ("2028-02-28T12:00:00", (2, 29, 9, 1), "2028-02-29T08:00:00"),
+    ],
+)
+def test_a_generated_moment_is_the_nearest_that_is_not_past(
+    bundle: Bundle, now: str, ids: tuple[int, ...], moment: str
+) -> None:
+    engine = Engine(bundle.codec, bundle.config, backend=None)  # type: ignore[arg-type]
+    event = np.ones(len(bundle.schema.categories), np.int64)
+    at = [i for i, c in enumerate(bundle.schema.categories) if c.field == bundle.schema.order_by]
+    event[at] = ids
+    everything = np.ones(sum(bundle.codec.sizes), bool)
+    settled, found = engine._settle(event, bundle.codec.moment(now).timestamp, everything)
+    assert bundle.codec.iso(found) == moment
+    assert tuple(settled[at]) == (found.wall.month, found.wall.day, found.wall.hour + 1, found.wall.minute + 1)
+
+
+def test_only_allowed_values_have_a_probability(engine: Engine, queries: list[Query]) -> None:
+    start = np.cumsum([0, *engine.codec.sizes])
+    allowed = np.ones(start[-1], bool)
+    allowed[start[4] : start[5]] = False
+    allowed[start[4] + 2] = True
+    answer = engine.answer([queries[0]._replace(allowed=allowed, horizon=3)])[0]
+    assert np.allclose(answer.log_probs[:, start[4] + 2], 0, atol=1e-5)
+    assert (answer.ids[:, 4] == 2).all()
+    for c in range(len(engine.codec.sizes)):
+        np.testing.assert_allclose(np.exp(answer.log_probs[:, start[c] : start[c + 1]]).sum(-1), 1, atol=1e-4)
+
+
+def test_a_rollout_keeps_to_the_hours_that_are_allowed(engine: Engine, queries: list[Query]) -> None:
+    start = np.cumsum([0, *engine.codec.sizes])
+    hour = [c.name for c in engine.codec.schema.categories].index("Time_Event_Hour")
+    allowed = np.ones(start[-1], bool)
+    allowed[start[hour] : start[hour + 1]] = False
+    allowed[[start[hour] + 4, start[hour] + 5]] = True  # 3 and 4 o'clock
+    for answer in engine.answer([q._replace(allowed=allowed, horizon=4) for q in queries]):
+        assert np.isin(answer.ids[:, hour], (4, 5)).all()
+        assert {engine.codec.at_timestamp(int(t)).wall.hour for t in answer.timestamp} <= {3, 4}
+
+
+def test_an_observed_event_s_marginals_are_those_of_the_answer(engine: Engine, queries: list[Query]) -> None:
+    observed = np.arange(len(engine.codec.sizes), dtype=np.int32) % 2
+    answer = engine.answer([queries[1]._replace(observed=observed)])[0]
+    assert answer.observed_log_prob is not None
+    at = np.cumsum([0, *engine.codec.sizes])[:-1] + observed
+    np.testing.assert_allclose(answer.observed_log_prob[0], answer.log_probs[0, at], atol=1e-5)
+
+
+def test_the_chain_s_first_category_is_a_marginal(engine: Engine, queries: list[Query]) -> None:
+    observed = np.ones(len(engine.codec.sizes), np.int32)
+    answer = engine.answer([queries[1]._replace(observed=observed)])[0]
+    assert answer.observed_log_prob is not None
+    np.testing.assert_allclose(answer.observed_log_prob[1, 0], answer.observed_log_prob[0, 0], atol=1e-4)
+
+
+def test_a_bundle_without_the_artefacts_says_how_to_get_them(bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="--formats torchscript"):
+        open_engine(replace(bundle, parity={"onnx": 0.0}), "torchscript", "cpu")
+
+
+def test_the_example_is_json_and_names_the_focus(bundle: Bundle) -> None:
+    example = json.loads(json.dumps(bundle.example))
+    assert example["streams"]["Actor"][0]["id"] == example["focus"]

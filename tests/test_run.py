@@ -1,0 +1,390 @@
+"""Training as a whole: equal results along every way, and nothing lost on the way."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from rich.console import Console
+from safetensors import SafetensorError
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import training.run
+import training.run_directory
+import training.trainer
+from eventmodel.batch import Batch, StreamBatch, Targets
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.heads import target_log_probs
+from training.config import TrainConfig
+from training.evaluation import Evaluation, evaluate
+from training.loss import NonFiniteLossError
+from training.prefetch import prefetch, to_tensors
+from training.report import Monitor
+from training.run import parse_config, train
+from training.trainer import Interrupted, Trainer
+
+
+@pytest.fixture
+def config(log_directory: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        data=log_directory,
+        out=tmp_path / "run",
+        model=replace(TINY, dropout=0.1),
+        steps=12,
+        batch_size=8,
+        eval_every=2,
+        eval_samples=40,
+        warmup_steps=3,
+        log_every=2,
+        checkpoint_every=4,
+        patience=0,
+        device="cpu",
+    )
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).model.state_dict()
+
+
+def scalars(run: Path, tag: str) -> list[float]:
+    accumulator = EventAccumulator(str(run / "tensorboard")).Reload()
+    return [event.value for event in accumulator.Scalars(tag)]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
+    train(config)
+    parts = replace(config, out=tmp_path / "parts")
+    train(replace(parts, steps=6))
+    train(replace(parts, resume=True))
+    whole, resumed = weights(config.out / "last"), weights(parts.out / "last")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    state = [(path / "last" / "training.json").read_text() for path in (config.out, parts.out)]
+    without_clock = [text[text.index('"best_loss"') :] for text in state]
+    assert without_clock[0] == without_clock[1]
+
+
+def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConfig) -> None:
+    trainer = Trainer(replace(config, model=TINY))
+    arrays = trainer.batches(0)
+    whole = to_tensors(arrays, trainer.device)
+
+    def gradients(window: list[tuple[Batch, Targets]]) -> list[torch.Tensor]:
+        trainer.optimizer.zero_grad()
+        trainer._backward(window)
+        return [p.grad.clone() for p in trainer.model.parameters() if p.grad is not None]
+
+    one_by_one = [to_tensors(trainer.batches(0, slice(i, i + 1)), trainer.device) for i in range(8)]
+    assert len({int(targets.is_target.sum()) for _, targets in one_by_one}) > 1  # unequal parts: means would differ
+    for a, b in zip(gradients([whole]), gradients(one_by_one), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+
+
+def test_every_category_s_average_is_shown_and_none_is_zero(config: TrainConfig) -> None:
+    train(config)
+    trainer = Trainer(config)
+    for part in ("train_category", "validation_category"):
+        for name in trainer.names:
+            values = scalars(config.out, f"{part}/{name}")
+            assert values
+            assert all(np.isfinite(v) and v > 0 for v in values), (part, name)
+    total = scalars(config.out, "loss/train")
+    each = [scalars(config.out, f"train_category/{name}") for name in trainer.names]
+    np.testing.assert_allclose(total, np.sum(each, 0), rtol=1e-5)
+
+
+def test_tensorboard_shows_rate_gradient_clipping_and_speed(config: TrainConfig) -> None:
+    train(config)
+    for tag in ("optimizer/learning_rate", "optimizer/gradient_norm", "optimizer/clip_rate"):
+        assert len(scalars(config.out, tag)) == 6
+    for tag in ("time/data_s", "time/compute_s", "time/target_events_per_s", "loss/validation"):
+        assert scalars(config.out, tag)
+
+
+def test_an_evaluation_before_the_first_log_shows_no_training_loss(
+    config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(replace(config, steps=2, log_every=100))
+    shown = capsys.readouterr().err
+    assert "validation loss" in shown
+    assert "train loss" not in shown
+
+
+def test_the_reported_speed_is_that_of_the_steps_alone(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> Evaluation:
+        time.sleep(1)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(training.trainer, "evaluate", slow)
+    began = time.monotonic()
+    train(replace(config, log_every=1))
+    steps_s = time.monotonic() - began - 6
+    data, compute = (scalars(config.out, f"time/{part}_s") for part in ("data", "compute"))
+    assert min(compute) > 0
+    assert sum(data) + sum(compute) < steps_s
+
+
+def test_training_lowers_the_loss(run_directory: Path) -> None:
+    first, *_, last = scalars(run_directory, "loss/validation")
+    assert last < first
+
+
+def test_best_last_and_periodic_checkpoints_are_there(config: TrainConfig) -> None:
+    train(config)
+    assert load_checkpoint(config.out / "last").step == 12
+    assert load_checkpoint(config.out / "best").metrics["test"]["n"] > 0
+    assert load_checkpoint(config.out / "checkpoints" / "step-0000004").step == 4
+    assert len(list((config.out / "checkpoints").iterdir())) == 5  # best, last, and those of steps 4, 8, 12
+
+
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_old_one_stays(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(config)
+    trainer.save("last", {})
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    trainer.progress.step = 1
+    monkeypatch.setattr(training.trainer, "write_state", full_disk)
+    trainer.save("last", {})
+    assert "No space left on device" in capsys.readouterr().err
+    assert load_checkpoint(config.out / "last").step == 0
+    assert [p.name for p in (config.out / "checkpoints").iterdir()] == ["last-0000000"]
+
+
+def test_a_full_disk_while_weights_are_written_is_reported(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    trainer = Trainer(config)
+    monkeypatch.setattr(training.run_directory, "write_checkpoint", full_disk)
+    trainer.save("last", {})
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_saving_a_step_again_never_touches_the_checkpoint_before_its_link_moves(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(config)
+    trainer.save("last", {"number": 1})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.run_directory, "point", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save("last", {"number": 2})
+    assert load_checkpoint(config.out / "last").metrics == {"number": 1}
+    monkeypatch.undo()
+    trainer.save("last", {"number": 3})
+    assert load_checkpoint(config.out / "last").metrics == {"number": 3}
+    assert len(list((config.out / "checkpoints").iterdir())) == 1
+
+
+def test_the_measured_best_checkpoint_keeps_the_step_it_is_from(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nats = itertools.count(1.0)
+
+    def worse_and_worse(*arguments: Any) -> Evaluation:
+        result = evaluate(*arguments)
+        return replace(result, nll=[next(nats)] * len(result.nll), chain_nll=[next(nats)] * len(result.nll))
+
+    monkeypatch.setattr(training.trainer, "evaluate", worse_and_worse)
+    train(replace(config, steps=4))
+    best = load_checkpoint(config.out / "best")
+    assert best.metrics["test"]["n"] > 0
+    assert best.step == 2
+
+
+def test_a_new_run_never_replaces_one_that_is_there(config: TrainConfig) -> None:
+    train(replace(config, steps=2))
+    with pytest.raises(ValueError, match="holds a run; go on with --resume"):
+        train(config)
+
+
+def test_a_validation_loss_that_is_no_number_is_never_saved(config: TrainConfig) -> None:
+    quiet = replace(config, log_every=100)
+    trainer = Trainer(quiet)
+    trainer.save("last", {})
+    with torch.no_grad():
+        trainer.model.heads.bias[0] = torch.nan
+    with (
+        Monitor(Console(quiet=True), quiet, trainer.names, 0) as monitor,
+        pytest.raises(NonFiniteLossError, match="EventType"),
+    ):
+        trainer.run(monitor)
+    assert load_checkpoint(config.out / "last").step == 0
+
+
+def test_a_signal_during_the_last_evaluation_stops_before_the_test_part(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Evaluation:
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(training.trainer, "evaluate", interrupted)
+    with pytest.raises(Interrupted):
+        train(replace(config, steps=3, eval_every=100))
+    assert load_checkpoint(config.out / "last").step == 3
+    monkeypatch.undo()
+    result = train(replace(config, steps=3, eval_every=100, resume=True))
+    assert result is not None
+    assert result.n > 0
+
+
+def test_ctrl_c_works_as_usual_while_the_test_part_is_measured(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.run, "final_table", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, steps=2))
+    assert load_checkpoint(config.out / "best").step == 2
+
+
+def test_a_loss_that_is_no_number_stops_the_run(config: TrainConfig) -> None:
+    trainer = Trainer(config)
+    with torch.no_grad():
+        trainer.model.heads.bias[0] = torch.nan
+    with (
+        pytest.raises(NonFiniteLossError, match="EventType"),
+        Monitor(Console(quiet=True), config, trainer.names, 0) as monitor,
+    ):
+        trainer.run(monitor)
+
+
+def test_resuming_with_another_configuration_is_refused(config: TrainConfig) -> None:
+    train(replace(config, steps=2))
+    with pytest.raises(ValueError, match="other values of learning_rate"):
+        train(replace(config, resume=True, learning_rate=0.5))
+
+
+def test_a_plateau_halves_the_learning_rate(config: TrainConfig) -> None:
+    stuck = replace(config, learning_rate=1e-6, warmup_steps=0, patience=1, steps=12)
+    train(stuck)
+    rates = scalars(stuck.out, "optimizer/learning_rate")
+    assert rates[-1] < rates[0] / 1.9
+
+
+def test_the_norm_before_clipping_is_logged(config: TrainConfig) -> None:
+    train(replace(config, max_grad_norm=1e-6))
+    assert all(value == 1 for value in scalars(config.out, "optimizer/clip_rate"))
+    assert all(value > 1e-3 for value in scalars(config.out, "optimizer/gradient_norm"))
+
+
+def command(config: TrainConfig, *more: str) -> list[str]:
+    shape = ["d_model=20", "n_heads=2", "encoder_layers=1", "decoder_layers=1", "context_length=13", "dropout=0"]
+    shape += ["focus_events=6", "target_length=5"]
+    flags = [text for pair in shape for text in ("--model." + pair.split("=")[0].replace("_", "-"), pair.split("=")[1])]
+    return ["--data", str(config.data), "--out", str(config.out), "--device", "cpu", *flags, *more]
+
+
+def test_ctrl_c_saves_and_a_resumed_run_goes_on(config: TrainConfig) -> None:
+    arguments = command(config, "--batch-size", "8", "--steps", "100000", "--eval-every", "100000")
+    program = [sys.executable, "-m", "training.run", *arguments]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    events = config.out / "tensorboard"
+    while not events.is_dir():  # the loop is about to begin
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in errors
+    step = load_checkpoint(config.out / "last").step
+    assert step > 0
+    resumed = parse_config([*arguments, "--resume"])
+    assert Trainer(resumed).progress.step == step
+
+
+def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> None:
+    more = ["--batch-size", "8", "--steps", "8", "--eval-every", "4", "--eval-samples", "40", "--log-every", "1"]
+    alone, both = replace(config, out=tmp_path / "alone"), replace(config, out=tmp_path / "both")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.run"]
+    subprocess.run([sys.executable, "-m", "training.run", *command(alone, *more)], check=True, env=environment)
+    subprocess.run([*torchrun, *command(both, *more)], check=True, env=environment)
+    np.testing.assert_allclose(scalars(alone.out, "loss/train"), scalars(both.out, "loss/train"), rtol=1e-4)
+    one, two = weights(alone.out / "last"), weights(both.out / "last")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--model.d-model", "30", "--model.n-heads", "4"], "does not split"),
+        (["--data", "/nowhere"], "is not a prepared event log"),
+        (["--resume"], "is not a checkpoint"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_line(
+    config: TrainConfig,
+    flags: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", *command(config, *flags)])
+    with pytest.raises(SystemExit) as stop:
+        sys.exit(training.run.main())
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_bf16_autocast_on_a_gpu_trains_like_fp32(config: TrainConfig, tmp_path: Path) -> None:
+    results = {}
+    for precision in ("fp32", "bf16"):
+        run = replace(config, out=tmp_path / precision, device="cuda", precision=precision)  # type: ignore[arg-type]
+        train(run)
+        results[precision] = scalars(run.out, "loss/train")[-1]
+    assert results["bf16"] == pytest.approx(results["fp32"], rel=0.02)
+
+
+def test_a_failure_in_the_loader_reaches_the_loop() -> None:
+    def broken(number: int) -> int:
+        if number == 2:
+            raise ValueError("row 7 is damaged")
+        return number
+
+    source = prefetch(broken, 0)
+    assert [next(source), next(source)] == [0, 1]
+    with pytest.raises(ValueError, match="row 7"):
+        next(source)
+
+
+def test_a_batch_becomes_tensors_of_the_same_shape_and_kind() -> None:
+    arrays = StreamBatch(np.zeros((2, 3, 5), np.int32), *(np.zeros((2, 3), np.int32),) * 2, np.zeros(2, np.int64))
+    tensors = to_tensors(arrays, torch.device("cpu"))
+    assert isinstance(tensors, StreamBatch)
+    assert tensors.ids.shape == (2, 3, 5)
+    assert tensors.ids.dtype == torch.int32
+
+
+def test_evaluating_one_by_one_equals_evaluating_at_once(config: TrainConfig) -> None:
+    trainer = Trainer(config)
+    trainer.model.eval()
+    batch, targets = to_tensors(trainer.batches(0), trainer.device)
+    with torch.no_grad():
+        whole = target_log_probs(trainer.model(batch, targets), targets.ids, targets.source_ids)
+        for i in range(3):
+            part = to_tensors(trainer.batches(0, slice(i, i + 1)), trainer.device)
+            alone = target_log_probs(trainer.model(*part), part[1].ids, part[1].source_ids)
+            torch.testing.assert_close(alone[0], whole[i], atol=1e-4, rtol=1e-4)

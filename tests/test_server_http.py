@@ -1,0 +1,327 @@
+"""The real server, in processes of its own, with a fake engine."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from server_example import event, example, write_example
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = [sys.executable, str(Path(__file__).with_name("server_example.py"))]
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+LIMIT = 50_000
+"""Of a body, in bytes."""
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+    client: httpx.Client
+
+    def post(self, body: object) -> httpx.Response:
+        return self.client.post("/predict", content=json.dumps(body))
+
+    def post_all(self, bodies: Sequence[object]) -> list[httpx.Response]:
+        """All at the same time; the answers in the order of the bodies."""
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            return list(pool.map(self.post, bodies))
+
+    def metrics(self) -> dict[str, float]:
+        """Value by sample, as in ``eventmodel_requests_total{status="200"}``."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
+
+    def received(self) -> float:
+        """How many requests were checked and queued for the model so far."""
+        return self.metrics().get("eventmodel_request_events_count", 0)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def children(server: "Server") -> list[int]:
+    """Process ids of what the server has started."""
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def started(bundle: Path, log: Path, *flags: str) -> Iterator[Server]:
+    port = free_port()
+    command = [*PROGRAM, "--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(port), *flags]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+    try:
+        wait_for(lambda: "Application startup complete" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            yield Server(process, log, port, client)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_example(tmp_path_factory.mktemp("bundle")).path
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with started(bundle, log, "--max-body-bytes", str(LIMIT), "--http-processes", "2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hasty(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose requests wait for 0.3 seconds at most."""
+    with started(bundle, tmp_path_factory.mktemp("hasty") / "server.log", "--timeout-s", "0.3") as running:
+        yield running
+
+
+def request(kind: str = "in", minute: int = 0) -> dict[str, Any]:
+    return {"streams": {"Worker": [{"id": "ann", "events": [event(minute, Kind=kind)]}]}}
+
+
+def test_the_documented_example_works_as_it_stands(server: Server, bundle: Path) -> None:
+    operation = server.client.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    documented = operation["requestBody"]["content"]["application/json"]["example"]
+    assert documented == json.loads((bundle / "example.json").read_text())
+    assert server.post(documented).status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_command_that_the_server_prints_works_as_printed(server: Server) -> None:
+    commands = [line for line in server.log.read_text().splitlines() if line.startswith("  curl")]
+    assert len(commands) == 1  # of two HTTP processes
+    answer = subprocess.run(commands[0], shell=True, capture_output=True, check=True).stdout
+    assert json.loads(answer)["focus"] == "ann"
+
+
+def test_docs_are_served(server: Server) -> None:
+    assert server.client.get("/docs").status_code == 200
+
+
+def test_health_says_ok(server: Server) -> None:
+    assert server.client.get("/health").text == "ok"
+
+
+def test_an_answer_is_the_same_alone_and_in_a_crowd(server: Server) -> None:
+    crowd = [request(minute=i) for i in range(12)]
+    together = [response.content for response in server.post_all([request("sleep"), *crowd])[1:]]
+    assert together == [server.post(body).content for body in crowd]
+    assert len(set(together)) == 12
+
+
+def test_one_bad_request_leaves_its_neighbours_alone(server: Server) -> None:
+    bodies: list[object] = [request(minute=i) for i in range(24)]
+    for i in (3, 11, 19):
+        bodies[i] = {"streams": {"Worker": "nobody"}}
+    statuses = [response.status_code for response in server.post_all(bodies)]
+    assert [i for i, status in enumerate(statuses) if status == 422] == [3, 11, 19]
+    assert statuses.count(200) == 21
+
+
+def test_a_request_on_which_the_model_fails_leaves_its_batch_alone(server: Server) -> None:
+    bodies = [request("sleep"), *(request("fail" if i == 4 else "in", minute=i) for i in range(9))]
+    responses = server.post_all(bodies)
+    assert [response.status_code for response in responses].index(500) == 5
+    assert sum(response.status_code == 200 for response in responses) == 9
+    assert responses[5].json()["error"]["code"] == "internal_error"
+    assert "fails on purpose" in server.log.read_text()  # the traceback
+
+
+def test_requests_that_wait_share_a_batch(server: Server) -> None:
+    def batches() -> float:
+        return server.metrics()["eventmodel_batch_size_requests_count"]
+
+    before, received = batches(), server.received()
+    with ThreadPoolExecutor(17) as pool:
+        first = pool.submit(server.post, request("sleep"))
+        wait_for(lambda: server.received() > received)
+        rest = list(pool.map(server.post, [request(minute=i) for i in range(16)]))
+    assert {response.status_code for response in [first.result(), *rest]} == {200}
+    # The sleeper alone, then all behind it at once, but for those that a busy machine sends late.
+    assert batches() - before <= 8
+
+
+def test_a_body_over_the_limit_gets_413(server: Server) -> None:
+    response = server.post("x" * LIMIT)
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "body_too_large"
+
+
+def test_a_body_over_the_limit_is_not_read_on(server: Server) -> None:
+    """Neither where its length is announced nor where it comes in chunks."""
+    announced = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {10 * LIMIT}\r\n\r\nx"
+    chunk = f"{LIMIT + 1:x}\r\n{'x' * (LIMIT + 1)}\r\n"
+    chunked = f"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+    for sent in (announced, chunked):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(sent.encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))  # up to the server's close
+        assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_what_is_not_json_gets_422_whatever_it_claims_to_be(server: Server) -> None:
+    for content_type in ("application/json", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded"):
+        response = server.client.post("/predict", content=b"a=1", headers={"content-type": content_type})
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "not_json")
+    assert server.client.post("/predict").status_code == 422
+
+
+def test_every_error_has_the_same_shape(server: Server) -> None:
+    for response in (
+        server.client.get("/nowhere"),
+        server.client.get("/predict"),
+        server.post({"streams": {}}),
+        server.post(request("fail")),
+    ):
+        assert response.status_code >= 400
+        assert list(response.json()["error"]) == ["code", "loc", "message", "hint"]
+
+
+def test_requests_are_counted_exactly_over_all_processes(server: Server) -> None:
+    ok, wrong = 'eventmodel_requests_total{status="200"}', 'eventmodel_requests_total{status="422"}'
+    reason, unknown = 'eventmodel_request_errors_total{code="missing_streams"}', "eventmodel_unknown_values_total"
+    before = server.metrics()
+    server.post_all([*(example() for _ in range(20)), *({} for _ in range(7))])
+    after = server.metrics()
+    counted = [after[name] - before.get(name, 0) for name in (ok, wrong, reason, unknown)]
+    assert counted == [20, 7, 7, 20]  # one value of the example is unknown
+    answered = "eventmodel_request_duration_seconds_count"
+    assert after[answered] - before[answered] == 27
+    assert after['eventmodel_model_info{name="tiny",version="0123456789ab"}'] == 1
+
+
+def test_nothing_of_a_request_is_logged(server: Server) -> None:
+    server.post(request("fail") | {"focus": "ann"})
+    server.post({"streams": {"Worker": [{"id": "secret-name", "events": [{}]}]}})
+    assert "secret-name" not in server.log.read_text()
+    assert '"ann"' not in server.log.read_text()
+
+
+def test_an_idle_server_does_not_spin(server: Server) -> None:
+    def cpu_ticks() -> int:
+        stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in children(server)]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats)  # user and system, 100 per second
+
+    before = cpu_ticks()
+    time.sleep(1)
+    assert cpu_ticks() - before <= 10
+
+
+def test_a_request_that_waits_too_long_gets_504(hasty: Server) -> None:
+    received = hasty.received()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(hasty.post, request("sleep"))
+        wait_for(lambda: hasty.received() > received)
+        late = hasty.post(request())
+    assert first.result().status_code == 200
+    assert late.status_code == 504
+    assert late.json()["error"]["code"] == "timeout"
+
+
+@pytest.mark.slow
+def test_a_model_process_that_dies_is_replaced_and_its_request_gets_504(hasty: Server) -> None:
+    assert hasty.post(request("die")).status_code == 504
+    wait_for(lambda: hasty.client.get("/health").status_code == 200)
+    assert hasty.post(request()).status_code == 200
+
+
+def test_ctrl_c_in_a_terminal_ends_all_processes_without_a_traceback(bundle: Path, tmp_path: Path) -> None:
+    with started(bundle, tmp_path / "server.log") as server:
+        for child in children(server):  # a terminal sends it to the whole group
+            os.kill(child, signal.SIGINT)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_sigterm_finishes_the_work_and_exits_zero(bundle: Path, tmp_path: Path) -> None:
+    with started(bundle, tmp_path / "server.log") as server, ThreadPoolExecutor(9) as pool:
+        answers = [pool.submit(server.post, request("sleep"))]
+        answers += [pool.submit(server.post, request(minute=i)) for i in range(8)]
+        wait_for(lambda: server.received() == 9)
+        pids = children(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert [answer.result().status_code for answer in answers] == [200] * 9
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log.read_text()
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5)
+
+
+def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *flags], capture_output=True, text=True, env=ENVIRONMENT, timeout=20)
+
+
+def test_a_path_that_is_no_bundle_is_said_in_one_line(tmp_path: Path) -> None:
+    done = run("--bundle", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert "is not a bundle" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_backend_that_the_bundle_lacks_is_said_in_one_line(bundle: Path) -> None:
+    done = run("--bundle", str(bundle), "--backend", "torchscript")
+    assert done.returncode == 2
+    assert "torchscript" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_busy_port_is_said_in_one_line(server: Server, bundle: Path) -> None:
+    done = run("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(server.port))
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
+    bundle = write_example(tmp_path, example=request("fail"))
+    done = run("--bundle", str(bundle.path), "--host", "127.0.0.1", "--port", str(free_port()))
+    assert done.returncode == 1
+    assert "the model process did not start" in done.stderr
+
+
+def test_the_http_process_imports_no_inference_library(bundle: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from eventmodel.bundle import load_bundle\n"
+        "from server.metrics_directory import metrics_directory\n"
+        "from server.settings import read_settings\n"
+        "import server.run\n"
+        "with metrics_directory():\n"
+        "    from server.app import build_server\n"
+        "    build_server(read_settings(['--bundle', sys.argv[1]]), load_bundle(Path(sys.argv[1])), dict)\n"
+        "print([name for name in ('torch', 'onnxruntime') if name in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", code, str(bundle)]
+    assert subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stdout == "[]\n"

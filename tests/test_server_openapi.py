@@ -1,0 +1,60 @@
+"""The documented format is the one that requests are read with."""
+
+from typing import Any
+
+import orjson
+import pytest
+from server_example import FakeEngine, example, write_example
+
+from eventmodel.bundle import Bundle
+from server.openapi import request_schema, response_schema
+from server.request import KEYS, read_request
+from server.response import render
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_example(tmp_path_factory.mktemp("bundle"))
+
+
+def undocumented(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
+    """Places of a document that a schema does not describe."""
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        return [
+            place
+            for key, item in value.items()
+            for place in (undocumented(item, known[key], f"{at}.{key}") if key in known else [f"{at}.{key}"])
+        ]
+    if isinstance(value, list):
+        one = next((s for s in (schema, *schema.get("oneOf", ())) if s.get("type") == "array"), None)
+        return (
+            [f"{at}[]"] if one is None else [p for item in value for p in undocumented(item, one["items"], f"{at}[]")]
+        )
+    return []
+
+
+def test_every_key_of_a_request_is_documented(bundle: Bundle) -> None:
+    assert tuple(request_schema(bundle)["properties"]) == KEYS
+
+
+def test_the_example_holds_nothing_undocumented(bundle: Bundle) -> None:
+    assert undocumented(example(), request_schema(bundle)) == []
+    assert undocumented({"streams": {"Worker": [{"id": "ann", "evnts": []}]}}, request_schema(bundle)) != []
+
+
+def test_an_answer_holds_nothing_undocumented(bundle: Bundle) -> None:
+    request = read_request(orjson.dumps(example()), bundle)
+    answer = orjson.loads(render(bundle, request, FakeEngine(bundle).answer([request.query])[0]))
+    assert undocumented(answer, response_schema(bundle.schema)) == []
+    assert set(answer) == set(response_schema(bundle.schema)["properties"])
+
+
+def test_the_documented_limits_are_those_of_the_reader(bundle: Bundle) -> None:
+    schema = request_schema(bundle)
+    longest = schema["properties"]["horizon"]["maximum"]
+    assert read_request(orjson.dumps(example() | {"horizon": longest}), bundle).query.horizon == longest
+    streams = schema["properties"]["streams"]["properties"]
+    assert {name: stream["maxItems"] for name, stream in streams.items()} == {"Worker": 3, "Case": 2, "Time": 1}
+    events = streams["Time"]["items"]["properties"]["events"]["oneOf"][0]
+    assert events["maxItems"] == 6  # the model reads fewer than the schema's 11

@@ -1,0 +1,136 @@
+"""An answer in arrays becomes names and probabilities."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from server_example import ZONED, FakeEngine, event, example, write_example
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.query import Answer
+from server.request import read_request
+from server.response import largest, render
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_example(tmp_path_factory.mktemp("bundle"))
+
+
+def answered(bundle: Bundle, **changes: object) -> tuple[dict[str, Any], Answer]:
+    """The rendered answer to the example with some keys changed, and the arrays it came from."""
+    request = read_request(orjson.dumps(example() | changes), bundle)
+    answer = FakeEngine(bundle).answer([request.query])[0]
+    return orjson.loads(render(bundle, request, answer)), answer
+
+
+def log_probs(bundle: Bundle, answer: Answer, step: int, category: str) -> np.ndarray:
+    names = [c.name for c in bundle.schema.categories]
+    return np.split(answer.log_probs[step], np.cumsum(bundle.codec.sizes)[:-1])[names.index(category)]
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 10_000, "all"])
+def test_probabilities_of_a_category_sum_to_one(bundle: Bundle, top_k: object) -> None:
+    body, _ = answered(bundle, top_k=top_k, categories=None)
+    assert len(body["events"]) == 2
+    for step in body["events"]:
+        assert len(step["categories"]) == len(bundle.schema.categories)
+        for category in step["categories"].values():
+            listed = sum(value["probability"] for value in category["top"])
+            assert listed + category["unknown"] + category["rest"] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_most_probable_values_are_listed_by_name_and_largest_first(bundle: Bundle) -> None:
+    body, answer = answered(bundle, allowed=None)
+    expected = np.exp(log_probs(bundle, answer, 1, "Site"))
+    order = 1 + np.argsort(-expected[1:])[:3]
+    top = body["events"][1]["categories"]["Site"]["top"]
+    assert [value["value"] for value in top] == [f"s{i}" for i in order]
+    assert [value["probability"] for value in top] == pytest.approx(expected[order].tolist())
+
+
+def test_all_lists_every_value_and_leaves_no_rest(bundle: Bundle) -> None:
+    category = answered(bundle, top_k="all", allowed=None)[0]["events"][0]["categories"]["Site"]
+    assert sorted(value["value"] for value in category["top"]) == sorted(bundle.vocabularies["Site"])
+    assert category["rest"] == 0
+
+
+def test_only_the_categories_asked_for_are_detailed(bundle: Bundle) -> None:
+    body, _ = answered(bundle, categories=["Site"])
+    assert list(body["events"][0]["categories"]) == ["Site"]
+    assert list(body["observed"]["categories"]) == ["Site"]
+    assert list(body["events"][0]["event"]) == [f.name for f in bundle.schema.fields if f.kind != "key"]
+
+
+def test_what_is_not_allowed_is_not_listed(bundle: Bundle) -> None:
+    category = answered(bundle, top_k="all")[0]["events"][0]["categories"]["Site"]
+    assert sorted(value["value"] for value in category["top"]) == ["s1", "s2", "s3"]
+    assert category["unknown"] == 0
+
+
+def test_the_event_taken_is_written_as_a_record(bundle: Bundle) -> None:
+    body, answer = answered(bundle)
+    record = bundle.codec.decode(answer.ids[1].tolist(), int(answer.timestamp[1]))
+    assert body["events"][1]["event"] == record
+    assert record["EventDatetime"] == "2026-01-29T08:12:00"
+
+
+def test_a_predicted_event_can_be_sent_back_as_history(bundle: Bundle) -> None:
+    body = example() | {"now": "2026-01-29T08:30:00", "observed": None}
+    record = answered(bundle)[0]["events"][0]["event"] | {"Helper": "ann"}
+    body["streams"]["Worker"][0]["events"].append(record)
+    read_request(orjson.dumps(body), bundle)
+
+
+def test_entropy_and_surprise_are_in_nats(bundle: Bundle) -> None:
+    body, answer = answered(bundle)
+    log_p = log_probs(bundle, answer, 0, "Kind").astype(np.float64)
+    assert body["events"][0]["categories"]["Kind"]["entropy"] == pytest.approx(-(np.exp(log_p) * log_p).sum())
+    observed = body["observed"]["categories"]["Kind"]
+    assert observed["surprise"] == pytest.approx(-log_p[2])  # "out"
+    assert observed["probability"] == pytest.approx(np.exp(log_p[2]))
+
+
+def test_the_joint_is_the_sum_along_the_chain(bundle: Bundle) -> None:
+    body, answer = answered(bundle, allowed=None)
+    assert answer.observed_log_prob is not None
+    joint = body["observed"]["joint"]
+    assert joint["log_probability"] == pytest.approx(answer.observed_log_prob[1].sum(), rel=1e-6)
+    assert joint["surprise"] == -joint["log_probability"]
+
+
+def test_the_surprise_of_the_impossible_is_null(bundle: Bundle) -> None:
+    observed = answered(bundle, observed=event(20, Site="s9"))[0]["observed"]
+    assert observed["categories"]["Site"] == {"probability": 0, "surprise": None}
+    assert observed["joint"] == {"log_probability": None, "surprise": None}
+
+
+def test_the_answer_names_model_focus_and_now(bundle: Bundle, tmp_path: Path) -> None:
+    body, _ = answered(bundle)
+    assert body["model"] == {"name": "tiny", "version": "0123456789ab"}
+    assert (body["focus"], body["now"], body["unknown_values"]) == ("ann", "2026-01-29T08:10:00", 1)
+    assert "observed" not in answered(bundle, observed=None)[0]
+
+
+def test_now_keeps_the_schemas_zone(tmp_path: Path) -> None:
+    zoned = write_example(tmp_path, ZONED)
+    body = {"streams": {"Worker": [{"id": "ann", "events": []}]}, "now": "2026-07-01T08:00:00Z"}
+    request = read_request(orjson.dumps(body), zoned)
+    answer = FakeEngine(zoned).answer([request.query])[0]
+    assert orjson.loads(render(zoned, request, answer))["now"] == "2026-07-01T10:00:00+02:00"
+
+
+def test_equal_probabilities_are_listed_by_lower_id() -> None:
+    p = np.array([9, 2, 3, 2, 1, 3, 2], float)
+    assert largest(p, np.arange(1, 7), 4).tolist() == [2, 5, 1, 3]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(1, 35))
+def test_largest_is_the_head_of_a_stable_sort(values: list[int], k: int) -> None:
+    expected = sorted(range(len(values)), key=lambda i: (-values[i], i))
+    assert largest(np.array(values, float), np.arange(len(values)), k).tolist() == expected[:k]
+    assert largest(np.array(values, float), np.arange(len(values)), None).tolist() == expected

@@ -1,0 +1,30 @@
+"""Settings come from flags, the environment and defaults, in this order."""
+
+import pytest
+from pydantic import ValidationError
+
+from server.settings import Settings, read_settings
+
+
+def test_a_flag_wins_over_the_environment_which_wins_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTMODEL_MAX_BATCH_SIZE", "7")
+    monkeypatch.setenv("EVENTMODEL_PORT", "9000")
+    settings = read_settings(["--bundle", "here", "--port", "9001"])
+    assert (settings.max_batch_size, settings.port, settings.threads) == (7, 9001, 1)
+
+
+@pytest.mark.parametrize("flags", [[], ["--bundle", "b", "--port", "80"], ["--bundle", "b", "--backend", "tensorflow"]])
+def test_a_setting_that_cannot_work_is_refused(flags: list[str]) -> None:
+    with pytest.raises((ValidationError, SystemExit)):
+        read_settings(flags)
+
+
+def test_a_misspelt_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_settings(["--bundle", "b", "--prot", "9000"])
+    assert caught.value.code == 2
+    assert "--prot" in capsys.readouterr().err
+
+
+def test_every_setting_is_documented() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

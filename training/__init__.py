@@ -1,0 +1,1 @@
+"""From a log of events to a checkpoint: prepare the log, train on it, measure the result."""

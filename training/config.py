@@ -1,0 +1,118 @@
+"""How a model is trained."""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from eventmodel.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run, next to the prepared log."""
+
+    data: Path
+    """Prepared log, from python -m training.prepare."""
+    out: Path
+    """Run directory: checkpoints and TensorBoard logs."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Shape of the network."""
+    steps: int = 20_000
+    """Optimizer steps."""
+    max_minutes: float = 0.0
+    """Stop after this much training time, evaluations on the way included (the last one and the test
+    table come on top); 0 is no limit."""
+    batch_size: int = 256
+    """Samples of one forward and backward pass, over all processes."""
+    accumulation: int = 1
+    """Passes per optimizer step."""
+    learning_rate: float = 1e-3
+    """Peak rate of AdamW, reached after the warm-up; ReduceLROnPlateau lowers it."""
+    warmup_steps: int = 200
+    """Steps over which the rate rises from 0."""
+    decay_share: float = 0.0
+    """Last share of the steps (or of max_minutes) over which the rate falls to 0."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm where they exceed it."""
+    entity_masking: float = 0.2
+    """Share of ids hidden from a sample's input, consistently within the sample."""
+    entity_dropout: float = 0.1
+    """Share of context entities (all but the focus) left out of a sample."""
+    history_cut: float = 0.1
+    """Share of histories cut to a random shorter length, as a client with less data would send."""
+    patience: int = 3
+    """Evaluations without improvement after which the learning rate is halved."""
+    eval_every: int = 500
+    """Steps between evaluations on the validation part."""
+    eval_samples: int = 4_096
+    """Validation events that an evaluation reads."""
+    test_samples: int = 40_000
+    """Test events that the final table reads."""
+    log_every: int = 20
+    """Steps between TensorBoard entries."""
+    checkpoint_every: int = 5_000
+    """Steps between periodic checkpoints, which are kept; best and last are written at evaluations."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16 is autocast with fp32 weights; auto takes it on a GPU and fp32 on a CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    seed: int = 0
+    """Decides the initial weights and every batch."""
+    resume: bool = False
+    """Go on from OUT/last, exactly where it stopped."""
+
+    def __post_init__(self) -> None:
+        at_least_one = (
+            "steps",
+            "batch_size",
+            "accumulation",
+            "eval_every",
+            "eval_samples",
+            "test_samples",
+            "log_every",
+        )
+        for name in (*at_least_one, "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; the least is 1")
+        for name in ("entity_masking", "entity_dropout", "history_cut", "decay_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+        for name in ("learning_rate", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quickstart": {
+        "model": ModelConfig(
+            d_model=64, n_heads=2, encoder_layers=2, decoder_layers=2, context_length=64, target_length=16, dropout=0.0
+        ),
+        # small steps: for a few minutes of training, their number matters more than their size
+        "batch_size": 32,
+        "learning_rate": 4e-3,
+        "warmup_steps": 50,
+        "decay_share": 0.4,
+        "max_minutes": 2.6,
+        "test_samples": 10_000,
+    },
+    "base": {"model": ModelConfig()},
+    "large": {
+        "model": ModelConfig(d_model=1024, n_heads=16, encoder_layers=6, decoder_layers=6),
+        "learning_rate": 2e-4,
+        "steps": 100_000,
+    },
+}
+"""Sizes to start from; any field can be given beside the preset."""
+
+
+def changed_fields(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Fields in which a resumed run differs from the saved one, but for those that may differ."""
+    may_differ = {"data", "out", "resume", "device", "steps", "max_minutes"}
+    may_differ |= {"log_every", "checkpoint_every", "test_samples"}  # they decide nothing of the training
+    return [f.name for f in fields(TrainConfig) if f.name not in may_differ and saved.get(f.name) != now[f.name]]

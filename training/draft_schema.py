@@ -1,0 +1,365 @@
+"""A first schema for a user's own log, guessed from the data, for a person to correct.
+
+python -m training.draft_schema events.csv --out schema.json
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eventmodel.codec import text_of
+from eventmodel.schema import DatetimeField, Schema
+from training.errors import exit_on_user_error
+from training.prepare import Column
+from training.read_table import read_table
+
+NEARLY_ALL = 0.95
+"""Share of a column's values that must read as datetimes; rows with the others are refused later."""
+MAX_ENUM_VALUES = 24
+"""A column with more distinct values than this is no closed set."""
+N_BUCKETS = 16
+"""Buckets of a number with many values, equally full."""
+LEAST_REPEATS = 1.5
+"""Events per value below which a column names each event rather than an entity."""
+LEAST_HISTORY = 3
+"""Events per value from which an entity has a history worth reading."""
+NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
+"""Words in a column's name that say that its numbers name things."""
+
+
+@dataclass(frozen=True)
+class DraftConfig:
+    """Guess a schema from a file of events."""
+
+    input: tyro.conf.Positional[Path]
+    """The events: a .csv or .parquet file."""
+    out: Path = Path("schema.json")
+    """Where to write the draft; a file that is there already stays."""
+
+
+class Guess(NamedTuple):
+    """What a column is taken for."""
+
+    column: str
+    field: dict[str, Any] | None
+    """As it stands in the schema; None where the column is left out."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The distinct values of a column and how often each occurs; blanks do not count."""
+
+    name: str
+    column: Column
+
+    @cached_property
+    def texts(self) -> list[str | None]:
+        """(U,) the values as text; None where blank or not readable as one."""
+        return [_text(value) for value in self.column.values]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Rows per text, most frequent first."""
+        pairs = zip(self.texts, self.column.counts(slice(None)), strict=True)
+        known = [(text, count) for text, count in pairs if text is not None]
+        return dict(sorted(known, key=lambda pair: (-pair[1], pair[0])))
+
+    @property
+    def n(self) -> int:
+        """Rows that hold a value."""
+        return sum(self.counts.values())
+
+    @property
+    def repeats(self) -> float:
+        """Rows per distinct value."""
+        return self.n / max(len(self.counts), 1)
+
+    @cached_property
+    def datetimes(self) -> list[datetime | None]:
+        """(U,) the values as datetimes; None where they are none."""
+        return [_datetime(value) for value in self.column.values]
+
+    @cached_property
+    def is_zoned(self) -> bool:
+        """Whether most of its datetimes carry a zone."""
+        carries = [at.tzinfo is not None for at in self.datetimes if at is not None]
+        return sum(carries) * 2 > len(carries)
+
+    @cached_property
+    def datetime_share(self) -> float:
+        """Share of its values that are datetimes of one convention on zones."""
+        fits = [at is not None and (at.tzinfo is not None) == self.is_zoned for at in self.datetimes]
+        counts = np.array(self.column.counts(slice(None)))
+        return float(counts[fits].sum() / max(self.n, 1))
+
+    @cached_property
+    def numbers(self) -> dict[float, int] | None:
+        """Rows per number in rising order; None unless all values are finite numbers."""
+        found: dict[float, int] = {}
+        for text, count in self.counts.items():
+            try:
+                number = float(text)
+            except ValueError:
+                return None
+            found[number] = found.get(number, 0) + count
+        return dict(sorted(found.items())) if found and all(map(np.isfinite, found)) else None
+
+    @property
+    def names_things(self) -> bool:
+        """Whether its name or its leading zeros say that its numbers are names."""
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)
+        return any(word.lower() in NAMING_WORDS for word in words) or any(
+            re.match(r"0\d", text) for text in self.counts
+        )
+
+
+def draft_schema(frame: pl.DataFrame, name: str) -> tuple[dict[str, Any], list[Guess]]:
+    """Guess a schema.
+
+    Args:
+        frame: the events, a column per field.
+        name: of the schema.
+
+    Returns:
+        The schema as a JSON document that ``Schema`` accepts, and the guess per column.
+
+    Raises:
+        ValueError: no column could order the log, or none could name an entity.
+    """
+    profiles = {column: Profile(column, Column.of(frame[column])) for column in frame.columns}
+    dated = [p for p in profiles.values() if p.n and p.datetime_share >= NEARLY_ALL]
+    if not dated:
+        raise ValueError(
+            "no column holds ISO 8601 datetimes like 2026-01-29T08:00:00, and a log needs one that orders it; "
+            f"the columns are {frame.columns}"
+        )
+    order = max(dated, key=lambda p: p.n)  # the fewest blanks; of equals the first
+    oldest_first = np.argsort([_sort_key(at) for at in order.datetimes], kind="stable")
+    rank = np.empty_like(oldest_first)
+    rank[oldest_first] = np.arange(len(rank))
+    rows = np.argsort(rank[order.column.codes], kind="stable")
+
+    guesses = [_guess(profile, order, rows) for profile in profiles.values()]
+    guesses = _with_an_entity(guesses, profiles)
+    streams = _streams(guesses, profiles)
+    document: dict[str, Any] = {
+        "name": name,
+        "fields": [guess.field for guess in guesses if guess.field],
+        "order_by": order.name,
+        "streams": streams,
+        "focus": streams[0]["name"],
+    }
+    if order.is_zoned:
+        document["time_zone"] = _zone(frame.schema[order.name])
+    Schema.model_validate(document)
+    return document, guesses
+
+
+def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
+    """What one column is, given the datetime that orders the log and the rows in that order."""
+    name, n_distinct = profile.name, len(profile.counts)
+    values = f"{n_distinct:,} values, {profile.repeats:.1f} events each"
+
+    def guess(kind: str, reason: str, **more: object) -> Guess:
+        return Guess(name, {"name": name, "kind": kind, **more}, reason)
+
+    def left_out(reason: str) -> Guess:
+        return Guess(name, None, reason)
+
+    if not name.strip():
+        return left_out("the column has no name")
+    if not n_distinct:
+        return left_out("it has no values that can be read")
+    if profile.datetime_share >= NEARLY_ALL:
+        return _guess_datetime(profile, order)
+    if n_distinct == 1 and profile.n == len(rows):
+        return left_out(f"it always says {next(iter(profile.counts))!r}")
+    if profile.numbers is not None and not profile.names_things:
+        is_whole = all(number == int(number) for number in profile.numbers)
+        if n_distinct > MAX_ENUM_VALUES:
+            return guess("number", f"{values}, all numbers; equally full buckets", edges=_edges(profile.numbers))
+        if not is_whole:
+            return guess("number", f"{values}, all numbers; a bucket for each", edges=list(profile.numbers))
+        texts = sorted(profile.counts, key=float)
+        return guess("enum", f"{values}: few enough for a closed set", values=texts)
+    if n_distinct <= MAX_ENUM_VALUES and not profile.names_things:
+        return guess("enum", f"{values}: few enough for a closed set", values=list(profile.counts))
+    if profile.repeats < LEAST_REPEATS:
+        return left_out(f"{values}: it names each event, or is free text")
+    known = _known_share(profile, rows)
+    if known < 0.5:
+        return guess("key", f"{values}; only {known:.0%} of the newest fifth occur before: nothing to learn by name")
+    return guess("id", f"{values}; {known:.0%} of the newest fifth occur before")
+
+
+def _guess_datetime(profile: Profile, order: Profile) -> Guess:
+    if profile.is_zoned != order.is_zoned:
+        has, lacks = (profile.name, order.name) if profile.is_zoned else (order.name, profile.name)
+        return Guess(profile.name, None, f"{has} carries a zone and {lacks} does not; a log keeps to one convention")
+    field = DatetimeField(name=profile.name)
+    if profile is not order and field.stem == DatetimeField(name=order.name).stem:
+        return Guess(profile.name, None, f"its categories would be named as those of {order.name}")
+    reason = "ISO 8601 datetimes" + (" with a zone" if profile.is_zoned else "")
+    if profile.datetime_share < 1:
+        reason += f", but not {1 - profile.datetime_share:.1%} of them: those rows will be refused"
+    if profile is order:
+        reason += "; orders the log, having the fewest blanks"
+    elif profile.n == order.n:
+        reason += f"; order_by is this one, if it rather than {order.name} says when the event happened"
+    return Guess(profile.name, field.model_dump(include={"name", "kind"}), reason)
+
+
+def _known_share(profile: Profile, rows: np.ndarray) -> float:
+    """Of the newest fifth of the events that hold a value, the share whose value occurs before."""
+    is_value = np.array([text is not None for text in profile.texts])
+    codes = profile.column.codes[rows]
+    codes = codes[is_value[codes]]
+    cut = len(codes) * 4 // 5
+    return float(np.isin(codes[cut:], codes[:cut]).mean())
+
+
+def _edges(numbers: dict[float, int]) -> list[float]:
+    """Quantiles, to three significant digits where that keeps them apart."""
+    values, counts = np.array(list(numbers)), np.array(list(numbers.values()))
+    shares = np.cumsum(counts) / counts.sum()
+    quantiles = values[np.searchsorted(shares, np.arange(1, N_BUCKETS) / N_BUCKETS)]
+    exact = sorted(set(quantiles.tolist()))
+    rounded = sorted({float(f"{quantile:.3g}") for quantile in exact})
+    return rounded if len(rounded) == len(exact) else exact
+
+
+def _with_an_entity(guesses: list[Guess], profiles: dict[str, Profile]) -> list[Guess]:
+    """The guesses with at least one field that can name entities.
+
+    Raises:
+        ValueError: no column can.
+    """
+    if any(guess.field and guess.field["kind"] in ("id", "key") for guess in guesses):
+        return guesses
+    enums = [guess for guess in guesses if guess.field and guess.field["kind"] == "enum"]
+    if not enums:
+        raise ValueError("no column names an entity, a thing with several events of its own, whose future to predict")
+    chosen = max(enums, key=lambda guess: len(profiles[guess.column].counts))
+    as_id = Guess(
+        chosen.column, {"name": chosen.column, "kind": "id"}, "the likeliest to name entities, lacking a better one"
+    )
+    return [as_id if guess is chosen else guess for guess in guesses]
+
+
+def _streams(guesses: Sequence[Guess], profiles: dict[str, Profile]) -> list[dict[str, Any]]:
+    """The focus, one more kind of entity where there is one, and the log's most recent events."""
+    naming = [profiles[g.column] for g in guesses if g.field and g.field["kind"] in ("id", "key")]
+    n = max(p.n for p in naming)
+    # Many entities, each with a history: aircraft rather than carriers, cases rather than products.
+    focus = max(naming, key=lambda p: (p.repeats >= LEAST_HISTORY, p.n * 2 > n, len(p.counts)))
+    of_focus = _stream_name(focus.name, ())
+    streams: list[dict[str, Any]] = [{"name": of_focus, "keys": [focus.name], "max_entities": 1}]
+    ids = [profiles[g.column] for g in guesses if g.field and g.field["kind"] == "id" and g.column != focus.name]
+    if ids:
+        # Half-way (in ratio) between one focus entity and the whole log, which Time shows already.
+        middle = np.log(len(focus.counts)) / 2
+        context = min(ids, key=lambda p: (p.n * 2 <= n, abs(np.log(len(p.counts)) - middle)))
+        name = _stream_name(context.name, (of_focus,))
+        streams.append({"name": name, "keys": [context.name], "max_entities": 2})
+    streams.append({"name": "Time"})
+    return streams
+
+
+def _stream_name(column: str, taken: Sequence[str]) -> str:
+    name = re.sub(r"[^A-Za-z0-9_]", "", column)
+    if not re.match(r"[A-Za-z]", name):
+        name = f"Stream{name}"
+    while name in ("Time", *taken):
+        name += "_"
+    return name
+
+
+def _text(value: object) -> str | None:
+    try:
+        return text_of(value) if not isinstance(value, datetime) else value.isoformat()
+    except ValueError:
+        return None
+
+
+def _datetime(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    # bare digits parse as dates too, but are numbers far more often
+    if not isinstance(value, str) or value.isdecimal():
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def _sort_key(at: datetime | None) -> float:
+    if at is None:
+        return -np.inf
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _zone(dtype: pl.DataType) -> str:
+    return (isinstance(dtype, pl.Datetime) and dtype.time_zone) or "UTC"
+
+
+def print_guesses(document: dict[str, Any], guesses: Sequence[Guess], console: Console) -> None:
+    """Print what each column was taken for and why, and what the streams are."""
+    table = Table(title="Guessed from the data", title_justify="left")
+    for heading in ("column", "kind", "why"):
+        table.add_column(heading, overflow="fold")
+    for guess in guesses:
+        table.add_row(escape(guess.column), guess.field["kind"] if guess.field else "left out", escape(guess.reason))
+    console.print(table)
+    for stream in document["streams"]:
+        keys = ", ".join(stream.get("keys", ())) or "the most recent events of all"
+        is_focus = stream["name"] == document["focus"]
+        console.print(f"Stream {stream['name']}: {escape(keys)}{', the focus' if is_focus else ''}", soft_wrap=True)
+
+
+def run(config: DraftConfig, console: Console) -> None:
+    """Draft a schema for a file and write it.
+
+    Raises:
+        ValueError: the file is broken, or no schema can be guessed.
+        OSError: the file is missing, or ``config.out`` exists.
+    """
+    if config.out.exists():
+        raise FileExistsError(f"{config.out} exists, perhaps corrected by hand; name another file with --out")
+    with console.status(f"reading {config.input}"):
+        document, guesses = draft_schema(read_table(config.input), config.input.stem)
+    config.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    print_guesses(document, guesses, console)
+    if "time_zone" in document:
+        console.print(f"Hours are read in {document['time_zone']}; set time_zone to where the clocks hang.")
+    console.print(
+        f"\nCorrect {config.out}: is order_by when it happened, is the focus what you want predicted, are kinds and "
+        'edges right? Fields that name the same things (an actor, a recipient) share a "vocabulary". Then:\n'
+        f"  python -m training.prepare --schema {config.out} --input {config.input} --out log",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def main() -> None:
+    """Read the command line and run."""
+    config = tyro.cli(DraftConfig)
+    with exit_on_user_error():
+        run(config, Console())
+
+
+if __name__ == "__main__":
+    main()

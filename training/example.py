@@ -1,0 +1,70 @@
+"""A real request from the log: for the documentation, the server's self-check and the load test."""
+
+from typing import Any
+
+import numpy as np
+
+from eventmodel.config import ModelConfig
+from eventmodel.event_log import EventLog, history_length
+from training.sampling import Sampler
+
+EVENTS = 16
+"""Most events of a history that the example shows, so that a person can read it."""
+
+
+def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
+    """What a client would send at an event in the middle of the validation part.
+
+    Numbers stand as the names of their buckets, because a log keeps no more of them.
+    """
+    sampler = Sampler(log, config, log.train_end, log.validation_end)
+    focus = log.focus.entity[sampler.positions]
+    n_events = np.minimum(sampler.positions + 1 - log.focus.start[focus], EVENTS)
+    # somebody whom the vocabulary knows (or whom none needs to), with a past that fills the example
+    is_known = (log.focus.vocabulary_id[focus] > 0) | (log.schema.key_category(log.schema.focus_stream) is None)
+    row = log.focus.rows[sampler.positions]
+    from_middle = np.abs(row - (log.train_end + log.validation_end) // 2)
+    position = sampler.positions[np.lexsort((from_middle, -n_events, ~is_known))[0]]
+    nows = sampler.at_last_event(np.array([position]))
+    streams: dict[str, list[dict[str, Any]]] = {}
+    for stream in log.schema.streams:
+        width = min(history_length(stream, config.context_length), EVENTS)
+        if not stream.keys:
+            end = int(nows.last_row[0]) + 1
+            rows = np.arange(max(end - width, 0), end)
+            streams[stream.name] = [{"events": [_record(log, int(row)) for row in rows]}]
+            continue
+        index = log.streams[stream.name]
+        streams[stream.name] = []
+        for entity in sampler.entities(nows, stream):
+            name = _entity_name(log, stream.name, entity)
+            end = int(index.end(np.array([entity]), nows.last_row)[0])
+            rows = index.rows[max(end - width, int(index.start[entity])) : end]
+            events = [_record(log, int(row), stream.name, entity) for row in rows]
+            streams[stream.name].append({"id": name, "events": events})
+    return {
+        "streams": streams,
+        "focus": streams[log.schema.focus][0]["id"],
+        "now": log.codec.iso(log.codec.at_timestamp(int(nows.timestamp[0]))),
+        "horizon": 1,
+        "top_k": 3,
+    }
+
+
+def _entity_name(log: EventLog, stream: str, entity: int) -> str:
+    """The entity's own name, or a number where the vocabulary has none for it."""
+    category = log.schema.key_category(log.schema.stream_by_name[stream])
+    id_ = int(log.streams[stream].vocabulary_id[entity])
+    name = log.codec.names[category][id_] if category is not None else None
+    return name or f"{stream}-{entity}"
+
+
+def _record(log: EventLog, row: int, stream: str | None = None, entity: int = -1) -> dict[str, Any]:
+    """An event by field name, blanks left out; the fields that name the entity are filled in."""
+    record = log.codec.decode(log.events.ids[row].tolist(), int(log.events.timestamp[row]))
+    filled: dict[str, Any] = {name: value for name, value in record.items() if value is not None}
+    if stream is not None:
+        for column, key in enumerate(log.schema.stream_by_name[stream].keys):
+            if log.streams[stream].keys[row, column] == entity:
+                filled[key] = _entity_name(log, stream, entity)
+    return filled

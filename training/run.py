@@ -1,0 +1,135 @@
+"""Train a model: prepared log -> checkpoints.
+
+python -m training.run --data LOG --out RUN --preset quickstart
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from eventmodel.checkpoint import load_checkpoint
+from training.config import PRESETS, TrainConfig
+from training.evaluation import Evaluation, choose, evaluate
+from training.loss import NonFiniteLossError
+from training.report import Monitor, final_table
+from training.trainer import Interrupted, Trainer, device_of
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class _Preset:
+    preset: Literal["quickstart", "base", "large"] = "base"
+    """Sizes to start from."""
+
+
+def parse_config(arguments: list[str] | None = None) -> TrainConfig:
+    """The preset's values, with any field overridden on the command line."""
+    chosen, rest = tyro.cli(_Preset, args=arguments, return_unknown_args=True, add_help=False)
+    default = TrainConfig(data=tyro.MISSING, out=tyro.MISSING, **PRESETS[chosen.preset])
+    return tyro.cli(TrainConfig, args=rest, default=default, prog="python -m training.run", description=_HELP)
+
+
+_HELP = "Train a model. --preset quickstart|base|large sets the values shown as defaults here (base if not given)."
+
+
+@contextlib.contextmanager
+def _process_group(config: TrainConfig) -> Iterator[None]:
+    """Join the processes that torchrun started; alone, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device_of(config).type == "cuda" else "gloo")
+    if device_of(config).type == "cuda":
+        torch.cuda.set_device(device_of(config))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _signals_stop(trainer: Trainer) -> Iterator[None]:
+    """Within the block, Ctrl-C and SIGTERM let the trainer finish its step and save."""
+
+    def ask(number: int, _: object) -> None:
+        trainer.stop_signal = number
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(config: TrainConfig) -> Evaluation | None:
+    """Train, then measure the best checkpoint on the test part.
+
+    Returns:
+        The evaluation of the test part; None where the test part has no target.
+
+    Raises:
+        ValueError: the log or the configuration cannot work, or ``config.out`` holds a run and
+            ``config.resume`` is not set.
+    """
+    if not config.resume and (config.out / "last").exists():
+        raise ValueError(f"{config.out} holds a run; go on with --resume, or name a new directory")
+    trainer = Trainer(config)
+    if trainer.rank == 0:
+        console.print_json(data=config.to_dict())
+    with (
+        Monitor(console if trainer.rank == 0 else None, config, trainer.names, trainer.progress.step) as monitor,
+        _signals_stop(trainer),
+    ):
+        trainer.run(monitor)
+    if trainer.world > 1:
+        dist.barrier()  # rank 0 is still writing what the others are about to read
+    best = load_checkpoint(config.out / "best")
+    trainer.model.load_state_dict(best.model.state_dict())
+    if len(trainer.test) == 0:
+        console.print("the test part holds no event with a predecessor; nothing to measure on")
+        return None
+    positions = choose(trainer.test, config.test_samples)
+    result = evaluate(trainer.model, trainer.test, positions, trainer.device)
+    if trainer.rank == 0:
+        final_table(Console(), trainer.log, positions, result)
+        trainer.directory.write("best", replace(best, metrics={**best.metrics, "test": asdict(result)}))
+    return result
+
+
+def main() -> int:
+    """Parse, train, and turn what users can mend into one line."""
+    try:
+        config = parse_config()
+        with _process_group(config):
+            train(config)
+    except Interrupted as stop:
+        console.print("stopped; everything is saved. Go on with the same command and --resume")
+        return stop.exit_code
+    except KeyboardInterrupt:
+        console.print("stopped; the checkpoints are whole. Go on with the same command and --resume")
+        return 128 + signal.SIGINT
+    except (ValueError, NonFiniteLossError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        return 2
+    except torch.OutOfMemoryError as error:
+        console.print(
+            f"[red]out of memory:[/red] {escape(str(error))}\nLower --batch-size and raise --accumulation as much"
+        )
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Batches from a log: every batch is a pure function of (seed, step).
+
+So a run resumes at any step by counting, and any number of processes can share a batch.
+
+Shapes: B samples, P focus events, T targets.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from eventmodel.batch import Batch, Targets
+from eventmodel.codec import MICROSECONDS
+from eventmodel.config import ModelConfig
+from eventmodel.context import StreamRows, build_batch
+from eventmodel.event_log import EventLog, history_length, newest_distinct, window
+from eventmodel.schema import Stream
+from training.masking import EntityMask, unknown_shares
+
+ELAPSED_S = (1.0, 30 * 86_400.0)
+"""Time from the focus's last event to now, where now is not that event: log-uniform in this range."""
+LOOK_BACK = 64
+"""Newest events of the focus among which other context entities are looked for."""
+
+
+class Nows(NamedTuple):
+    """B moments of prediction."""
+
+    position: np.ndarray  # (B,) int64: the focus's last event, as a position in the focus stream's index
+    timestamp: np.ndarray  # (B,) int64 microseconds: now
+    last_row: np.ndarray  # (B,) int64: the newest row of the table that is not after now
+
+
+class Noise(NamedTuple):
+    """What is random about B samples, drawn per sample: so a batch can be divided among processes."""
+
+    drop: np.ndarray  # (B, S) uniform: which context entities are left out
+    cut: np.ndarray  # (B, S) uniform: which histories are cut
+    keep: np.ndarray  # (B, S) uniform: how much of a cut history stays
+    chain: np.ndarray  # (B,) uniform: which samples learn the chain
+    salt: np.ndarray  # (B,) uint64: which ids are masked
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, size: int, slots: int) -> "Noise":
+        """Draw for ``size`` samples of ``slots`` memory slots each."""
+        drop, cut, keep = (rng.random((size, slots)) for _ in range(3))
+        return cls(drop, cut, keep, rng.random(size), rng.integers(2**63, size=size, dtype=np.uint64))
+
+    def part(self, part: slice) -> "Noise":
+        """The noise of some of the samples."""
+        return Noise(*(column[part] for column in self))
+
+
+class Sampler:
+    """Draws samples whose first target lies in the rows [begin, end) of the log."""
+
+    def __init__(self, log: EventLog, config: ModelConfig, begin: int, end: int) -> None:
+        self.log, self.config, self.end = log, config, end
+        index = log.focus
+        follows = index.entity[1:] == index.entity[:-1]
+        target = index.rows[1:]
+        self.positions = np.flatnonzero(follows & (target >= begin) & (target < end))
+        """Positions of events that are followed by a target."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def at_last_event(self, positions: np.ndarray) -> Nows:
+        """Event-triggered: now is the focus's last event, and all streams end at its row."""
+        row = self.log.focus.rows[positions]
+        return Nows(positions, self.log.events.timestamp[row], row)
+
+    def draw(self, rng: np.random.Generator, positions: np.ndarray) -> Nows:
+        """Half of the nows at the focus's last event, half some time later.
+
+        The elapsed time is drawn independently of the actual gap, and where it exceeds the gap
+        both are drawn again: what is left tells nothing of the gap but that it is longer.
+        """
+        nows = self.at_last_event(positions)
+        index, events = self.log.focus, self.log.events
+        later = np.flatnonzero(rng.random(len(positions)) < 0.5)
+        low, high = np.log(ELAPSED_S)
+        pending, position = later, positions[later]
+        for _ in range(100):  # a log whose gaps are all under a second never accepts: it stays event-triggered
+            if len(pending) == 0:
+                break
+            elapsed = (np.exp(rng.uniform(low, high, len(pending))) * MICROSECONDS).astype(np.int64)
+            last = events.timestamp[index.rows[position]]
+            accepted = last + elapsed < events.timestamp[index.rows[position + 1]]
+            done = pending[accepted]
+            nows.position[done] = position[accepted]
+            nows.timestamp[done] = (last + elapsed)[accepted]
+            nows.last_row[done] = np.searchsorted(events.timestamp, nows.timestamp[done], side="right") - 1
+            pending = pending[~accepted]
+            position = self.positions[rng.integers(len(self.positions), size=len(pending))]
+        return nows
+
+    def batch(
+        self,
+        nows: Nows,
+        n_targets: int,
+        noise: Noise | None = None,
+        entity_dropout: float = 0.0,
+        history_cut: float = 0.0,
+    ) -> tuple[Batch, Targets]:
+        """Gather everything that the samples read, and their targets.
+
+        Args:
+            noise: decides dropped entities, cut histories and the samples of the chain;
+                None keeps everything, and no sample is of the chain.
+        """
+        log, config = self.log, self.config
+        index = log.focus
+        size = len(nows.position)
+        focus = index.entity[nows.position]
+        before = nows.position + 1 - index.start[focus]  # events of the focus up to now
+
+        streams, kept, first = [], before, 0
+        for stream in log.schema.streams:
+            width = history_length(stream, config.context_length)
+            is_focus = stream.name == log.schema.focus
+            if stream.keys:
+                of_stream = log.streams[stream.name]
+                entity = self._entities(nows, before, focus, stream.name, stream.max_entities)
+                if noise is not None:
+                    drop = noise.drop[:, first : first + stream.max_entities] < entity_dropout
+                    drop[:, 0] &= not is_focus
+                    entity[drop] = -1
+                sample, slot = np.nonzero(entity >= 0)
+                key = entity[sample, slot]
+                end = of_stream.end(key, nows.last_row[sample])
+                length = np.minimum(end - of_stream.start[key], width)
+                ids = of_stream.vocabulary_id[key]
+                place = np.full(entity.shape, -1)
+                place[sample, slot] = np.arange(len(sample))
+            else:
+                sample, slot = np.arange(size), np.zeros(size, np.int64)
+                end, length = nows.last_row + 1, np.minimum(nows.last_row + 1, width)
+                ids = np.zeros(size, np.int32)
+                place = np.arange(size)[:, None]
+            if noise is not None:
+                cut = noise.cut[sample, first + slot] < history_cut
+                length = np.where(cut, (noise.keep[sample, first + slot] * (length + 1)).astype(np.int64), length)
+            first += stream.max_entities
+            rows = window(end, length, width)
+            if stream.keys:
+                rows = np.where(rows >= 0, of_stream.rows[rows], -1)
+            if is_focus:  # the decoder reads no more of the focus than its history shows
+                kept = length[place[:, 0]]
+            streams.append(StreamRows(log.events, rows, place, ids))
+
+        past = window(nows.position + 1, np.minimum(kept, config.focus_events), config.focus_events, align="right")
+        ahead = nows.position[:, None] + 1 + np.arange(n_targets)
+        follows = ahead < index.start[focus + 1][:, None]
+        target = np.where(follows, index.rows[np.minimum(ahead, len(index.rows) - 1)], -1)
+        target = np.where(target < self.end, target, -1)  # nothing of the next part of the log
+        batch = build_batch(
+            streams,
+            focus=[s.name for s in log.schema.streams].index(log.schema.focus),
+            past=np.where(past >= 0, index.rows[past], -1),
+            now=nows.timestamp,
+            now_utc_offset=log.events.utc_offset[nows.last_row],  # clocks may have changed since the focus's last event
+            future=target[:, :-1],
+        )
+        is_target = target >= 0
+        ids = log.events.ids[np.maximum(target, 0)].astype(np.int64)
+        ids[~is_target] = 0
+        in_chain = np.zeros(size, bool) if noise is None else noise.chain < 0.5
+        return batch, Targets(ids, is_target, ids, batch.sequence.ids, in_chain)
+
+    def entities(self, nows: Nows, stream: Stream) -> list[int]:
+        """The entities of a keyed stream that the first of the nows reads."""
+        index = self.log.focus
+        focus = index.entity[nows.position]
+        before = nows.position + 1 - index.start[focus]
+        found = self._entities(nows, before, focus, stream.name, stream.max_entities)[0]
+        return [int(entity) for entity in found if entity >= 0]
+
+    def _entities(self, nows: Nows, before: np.ndarray, focus: np.ndarray, stream: str, limit: int) -> np.ndarray:
+        """(B, limit): the newest distinct entities among the focus's events, the focus itself first."""
+        index = self.log.focus
+        recent = window(nows.position + 1, np.minimum(before, LOOK_BACK), LOOK_BACK, align="right")[:, ::-1]
+        keys = self.log.streams[stream].keys[index.rows[np.maximum(recent, 0)]]  # (B, LOOK_BACK, K)
+        keys = np.where(recent[..., None] >= 0, keys, -1).reshape(len(recent), -1).astype(np.int64)
+        if stream == self.log.schema.focus:
+            keys = np.concatenate((focus[:, None], keys), 1)
+        return newest_distinct(keys, limit)
+
+
+class TrainingBatches:
+    """The batches of a run, by step."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        batch_size: int,
+        seed: int,
+        entity_masking: float,
+        entity_dropout: float,
+        history_cut: float,
+    ) -> None:
+        if len(sampler) == 0:
+            raise ValueError(
+                "the training part holds no entity with two events, so there is no next event to learn; "
+                "check the schema's focus stream, or prepare a longer log"
+            )
+        self.sampler, self.batch_size, self.seed = sampler, batch_size, seed
+        self.entity_dropout, self.history_cut = entity_dropout, history_cut
+        self.mask = EntityMask(sampler.log.schema, entity_masking, unknown_shares(sampler.log, entity_masking))
+        self.per_epoch = max(len(sampler) // batch_size, 1)
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __call__(self, number: int, part: slice = slice(None)) -> tuple[Batch, Targets]:
+        """The batch of this number (counted from 0), or one process's part of it."""
+        epoch, at = divmod(number, self.per_epoch)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(self.sampler.positions)
+            self._epoch = epoch
+        positions = self._order[at * self.batch_size : (at + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, 2, number])
+        nows = self.sampler.draw(rng, positions.copy())
+        noise = Noise.draw(rng, len(positions), len(self.mask.slots)).part(part)
+        batch, targets = self.sampler.batch(
+            Nows(*(column[part] for column in nows)),
+            self.sampler.config.target_length,
+            noise,
+            self.entity_dropout,
+            self.history_cut,
+        )
+        return self.mask(batch, targets, noise.salt)

@@ -1,0 +1,68 @@
+"""What a run needs beside the weights to go on as if it had never stopped."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+STATE = "training.json"
+TENSORS = "training.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    step: int = 0
+    """Optimizer steps done; batches are a function of it."""
+    elapsed_s: float = 0.0
+    """Training time so far, over all resumptions."""
+    best_loss: float = float("inf")
+    """Lowest validation loss so far."""
+    peak_rate: float = 0.0
+    """Learning rate before warm-up and final decay: what ReduceLROnPlateau acts on."""
+
+
+def write_state(draft: Path, progress: Progress, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> None:
+    """Write optimizer, scheduler, random state and progress into a checkpoint's directory."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"optimizer.{index}.{name}": value.detach().cpu().contiguous()
+        for index, values in state["state"].items()
+        for name, value in values.items()
+    }
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    save_file(tensors, draft / TENSORS)
+    document = {"progress": asdict(progress), "groups": state["param_groups"], "scheduler": scheduler.state_dict()}
+    (draft / STATE).write_text(json.dumps(document), "utf-8")
+
+
+def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> Progress:
+    """Restore what ``write_state`` wrote.
+
+    Raises:
+        ValueError: the directory holds a model but no training state, or a damaged one.
+    """
+    try:
+        document = json.loads((path / STATE).read_text("utf-8"))
+        tensors = load_file(path / TENSORS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} holds no training state ({error}); resume from RUN/last") from None
+    torch.set_rng_state(tensors.pop("random.cpu"))
+    cuda = tensors.pop("random.cuda", None)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        _, index, name = key.split(".", 2)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
+    scheduler.load_state_dict(document["scheduler"])
+    return Progress(**document["progress"])

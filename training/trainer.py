@@ -1,0 +1,254 @@
+"""The training loop. The order on the page is the order in time."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from eventmodel.batch import Batch, Targets
+from eventmodel.checkpoint import Checkpoint, load_checkpoint
+from eventmodel.event_log import EventLog
+from eventmodel.heads import target_log_probs
+from eventmodel.model import EventModel
+from training.config import TrainConfig, changed_fields
+from training.evaluation import choose, evaluate
+from training.example import example_request
+from training.loss import category_sums, check_finite
+from training.prefetch import pin, prefetch, to_tensors
+from training.report import Monitor
+from training.run_directory import RunDirectory
+from training.sampling import Sampler, TrainingBatches
+from training.state import Progress, read_state, write_state
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; everything up to the last step is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number
+
+
+class Trainer:
+    """One run: the model, its optimizer and where it stands."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.directory = RunDirectory(config.out)
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        if config.batch_size % self.world:
+            raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
+        self.device = device_of(config)
+        self.autocast = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
+        self.log = EventLog.load(config.data)
+        n_rows = len(self.log.events.timestamp)
+        self.train = Sampler(self.log, config.model, 0, self.log.train_end)
+        self.validation = Sampler(self.log, config.model, self.log.train_end, self.log.validation_end)
+        self.test = Sampler(self.log, config.model, self.log.validation_end, n_rows)
+        if len(self.validation) == 0:
+            raise ValueError(
+                f"{config.data}: the validation part holds no event with a predecessor of the same "
+                f"{self.log.schema.focus}; prepare a longer log or a larger --validation share"
+            )
+        if self.world > 1 and len(self.train) < config.batch_size:
+            raise ValueError(
+                f"{config.data}: the training part holds {len(self.train)} samples, fewer than the batch_size "
+                f"{config.batch_size} that {self.world} processes share; lower --batch-size, or use one process"
+            )
+        self.batches = TrainingBatches(
+            self.train,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            entity_masking=config.entity_masking,
+            entity_dropout=config.entity_dropout,
+            history_cut=config.history_cut,
+        )
+        torch.manual_seed(config.seed)
+        self.model = EventModel(config.model, self.log.codec)
+        self.model.heads.start_from_frequencies(self.log.events.ids[: self.log.train_end])
+        self.model.to(self.device)
+        self.parallel: nn.Module = DistributedDataParallel(self.model) if self.world > 1 else self.model
+        self.optimizer = AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=config.patience)
+        self.progress = Progress(peak_rate=config.learning_rate)
+        self.names = [category.name for category in self.log.schema.categories]
+        self.example = example_request(self.log, config.model)
+        self.stop_signal = 0
+        """The signal that this process was sent, if any; all processes act on it together."""
+        if config.resume:
+            self._resume()
+
+    def _resume(self) -> None:
+        last = self.config.out / "last"
+        saved = load_checkpoint(last)
+        now = self.config.to_dict()
+        if changed := changed_fields(saved.training, now):
+            raise ValueError(
+                f"{last} was trained with other values of {', '.join(changed)}; "
+                "resume with the same ones, or start a new run directory"
+            )
+        if saved.codec.schema != self.log.schema or saved.codec.vocabularies != self.log.codec.vocabularies:
+            raise ValueError(f"{last} was trained on another log than {self.config.data}")
+        self.model.load_state_dict(saved.model.state_dict())
+        self.progress = read_state(last.resolve(), self.optimizer, self.scheduler)
+
+    # --- the loop -------------------------------------------------------------------
+
+    def run(self, monitor: Monitor) -> None:
+        """Train until the steps or the minutes are over, or a signal asks to stop.
+
+        Raises:
+            NonFiniteLossError: names the step and the category.
+            Interrupted: after everything is saved.
+        """
+        config = self.config
+        share = config.batch_size // self.world
+        part = slice(self.rank * share, (self.rank + 1) * share)
+        source = prefetch(
+            lambda number: pin(self.batches(number, part), self.device), self.progress.step * config.accumulation
+        )
+        before = self.progress.elapsed_s
+        began = time.monotonic()
+        with contextlib.closing(source):
+            while True:
+                done, stop = self._agree(before + time.monotonic() - began)
+                if done >= 1 or stop:
+                    break
+                step = self.progress.step
+                waiting = time.monotonic()
+                window = [to_tensors(next(source), self.device) for _ in range(config.accumulation)]
+                data_s = time.monotonic() - waiting
+
+                rate = self.progress.peak_rate * self._rate_share(step, done)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                sums, count = self._backward(window)
+                grad_norm = clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+
+                self.progress.step = step + 1
+                self.progress.elapsed_s = before + time.monotonic() - began
+                monitor.step(self.progress, done, sums, count, grad_norm, rate, data_s)
+                if self.progress.step % config.log_every == 0 and monitor.means is not None:
+                    check_finite(monitor.means, self.names, self.progress.step)
+                with monitor.paused():
+                    if self.progress.step % config.eval_every == 0:
+                        self._evaluate(monitor)
+                    if self.progress.step % config.checkpoint_every == 0:
+                        self.save(f"step-{self.progress.step:07d}", {})
+        if not stop and self.progress.step % config.eval_every:
+            self._evaluate(monitor)
+            _, stop = self._agree(self.progress.elapsed_s)
+        elif stop:
+            self.save("last", {})
+        if stop:
+            raise Interrupted(stop)
+
+    def _backward(self, window: list[tuple[Batch, Targets]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of one optimizer step; returns the sums of the losses (C,) and the number of targets."""
+        count = torch.stack([targets.is_target.sum() for _, targets in window]).sum()
+        if self.world > 1:
+            dist.all_reduce(count)
+        total = torch.zeros(len(self.names), device=self.device)
+        for number, (batch, targets) in enumerate(window):
+            is_last = number == len(window) - 1
+            with self._gradients_stay_here(not is_last):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                    output = self.parallel(batch, targets)
+                log_probs = target_log_probs(output, targets.ids, targets.source_ids)
+                sums = category_sums(log_probs, targets.is_target)
+                # gradients are averaged over processes, so each scales its part up
+                (sums.sum() / count * self.world).backward()
+            total += sums.detach()
+        if self.world > 1:
+            dist.all_reduce(total)
+        return total, count
+
+    @contextlib.contextmanager
+    def _gradients_stay_here(self, stay: bool) -> Iterator[None]:
+        """Exchange gradients between processes only at the end of an accumulation window."""
+        if stay and isinstance(self.parallel, DistributedDataParallel):
+            with self.parallel.no_sync():
+                yield
+        else:
+            yield
+
+    def _agree(self, elapsed_s: float) -> tuple[float, int]:
+        """How much of the run is over, and the signal that asks to stop, the same in all processes.
+
+        Returns:
+            From 0 to 1, by steps or by minutes, whichever is further; a signal's number, 0 for none.
+        """
+        done, stop = self.progress.step / self.config.steps, self.stop_signal
+        if self.config.max_minutes:
+            done = max(done, elapsed_s / 60 / self.config.max_minutes)
+        if self.world > 1:  # clocks differ, and a signal may reach one process only
+            agreed = torch.tensor([done, stop], dtype=torch.float64, device=self.device)
+            dist.all_reduce(agreed, dist.ReduceOp.MAX)
+            done, stop = agreed[0].item(), int(agreed[1].item())
+        return min(done, 1.0), stop
+
+    def _rate_share(self, step: int, done: float) -> float:
+        """Warm-up and final decay of the learning rate."""
+        warm = min(1.0, (step + 1) / max(self.config.warmup_steps, 1))
+        cooling = min(1.0, (1 - done) / self.config.decay_share) if self.config.decay_share else 1.0
+        return warm * cooling
+
+    # --- evaluation and checkpoints -------------------------------------------------
+
+    def _evaluate(self, monitor: Monitor) -> None:
+        positions = choose(self.validation, self.config.eval_samples)
+        result = evaluate(self.model, self.validation, positions, self.device)
+        # before anything is saved: the weights of a NaN must not replace the last good ones
+        check_finite(torch.tensor([result.nll, result.chain_nll]).sum(0), self.names, self.progress.step)
+        monitor.validation(self.progress, result)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.progress.peak_rate  # without warm-up and decay: the scheduler's own
+        self.scheduler.step(result.loss)
+        self.progress.peak_rate = self.optimizer.param_groups[0]["lr"]
+        metrics = {"validation": asdict(result)}
+        if result.loss < self.progress.best_loss:
+            self.progress.best_loss = result.loss
+            self.save("best", metrics)
+        self.save("last", metrics)
+
+    def save(self, link: str, metrics: dict[str, Any]) -> None:
+        """Write the run as it stands; only rank 0 does."""
+        if self.rank:
+            return
+        step = self.progress.step
+        checkpoint = Checkpoint(self.model, self.log.codec, step, metrics, self.config.to_dict(), self.example)
+        self.directory.write(
+            link, checkpoint, lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler)
+        )
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that this process trains on.
+
+    Raises:
+        ValueError: a GPU was asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda, but torch finds no GPU; use --device cpu, or install torch for your CUDA")
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
