@@ -19,6 +19,9 @@ from torch import Tensor, nn
 _NEVER = -1e4
 """A log-weight that is zero in every precision, and whose gradient is not NaN."""
 
+MARGINAL, CHAIN = 0, 1
+"""Rows of the temperatures: categories on their own, and given the event's earlier ones."""
+
 
 class HeadOutput(NamedTuple):
     """Unnormalised predictions: what the loss and the distribution are both computed from."""
@@ -30,6 +33,8 @@ class HeadOutput(NamedTuple):
 
 class Heads(nn.Module):
     """All categories' heads; weights are shared but for the output rows and a category vector."""
+
+    temperature: Tensor
 
     def __init__(self, d_model: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
@@ -44,6 +49,8 @@ class Heads(nn.Module):
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
         self.key = nn.Linear(d_model, d_model, bias=False)
         self.gate = nn.Linear(d_model, 1)
+        # (2, C): fitted on the validation part when training ends; saved with the weights
+        self.register_buffer("temperature", torch.ones(2, len(sizes)))
 
     @torch.no_grad()
     def start_from_frequencies(self, ids: np.ndarray) -> None:
@@ -71,6 +78,10 @@ class Heads(nn.Module):
         start = sum(self.sizes[:category])
         rows = slice(start, start + self.sizes[category])
         return F.linear(features, self.out[rows], self.bias[rows])
+
+    def calibrate(self, log_probs: Tensor, category: int, kind: int) -> Tensor:
+        """One category's log-probabilities (..., V_c) at its temperature; ``kind`` is MARGINAL or CHAIN."""
+        return (log_probs / self.temperature[kind, category]).log_softmax(-1)
 
     def copying(self, features: Tensor, keys: Tensor, is_source: Tensor) -> tuple[Tensor, Tensor]:
         """Pointer scores and gate.

@@ -1,17 +1,37 @@
-"""How well a model predicts the first target after the focus's last event."""
+"""What a model says of the first target after the focus's last event, and how right it is.
 
+Everything that is reported of a model (the loss on the validation part, the tables, calibration)
+comes from ``score``, which keeps a few numbers per target and category.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from eventmodel.heads import all_log_probs, target_log_probs
+from eventmodel.heads import MARGINAL, all_log_probs
 from eventmodel.model import EventModel
 from training.prefetch import to_tensors
 from training.sampling import Sampler
 
 BATCH = 512
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of n targets in C categories. The first axis of two is ``MARGINAL`` (on its own) and ``CHAIN``
+    (given the event's earlier categories)."""
+
+    label: np.ndarray  # (n, C) int32
+    predicted: np.ndarray  # (2, n, C) int32: the most probable id
+    rank: np.ndarray  # (2, n, C) int32: the label's among all ids, from 1; among equals the lower id first
+    log_prob: np.ndarray  # (2, n, C) float32: of the label, nats
+    confidence: np.ndarray  # (2, n, C) float32: probability of the most probable id
+    raw_log_prob: np.ndarray  # (2, n, C) float32: before calibration
+    raw_confidence: np.ndarray  # (2, n, C) float32: before calibration
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,13 @@ class Evaluation:
         """What training minimises on average: half marginals, half chain, summed over categories."""
         return (sum(self.nll) + sum(self.chain_nll)) / 2
 
+    @classmethod
+    def of(cls, scores: Scores) -> "Evaluation":
+        """The means of scores."""
+        nll, chain_nll = -scores.log_prob.mean(1, dtype=np.float64)
+        top1 = (scores.rank[MARGINAL] == 1).mean(0)
+        return cls(len(scores.label), nll.tolist(), chain_nll.tolist(), top1.tolist())
+
 
 def choose(sampler: Sampler, n: int) -> np.ndarray:
     """At most n positions spread evenly over a part of the log, in the order of time."""
@@ -41,30 +68,64 @@ def choose(sampler: Sampler, n: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def evaluate(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> Evaluation:
-    """Event-triggered: now is the event at each position, the target is the one after it.
+def distributions(
+    model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device
+) -> Iterator[tuple[Tensor, tuple[list[Tensor], list[Tensor]]]]:
+    """Event-triggered (now is the event at each position, the target is the one after it), batch by batch.
 
-    In a distributed run every process reads its share, and all get the result.
+    Yields:
+        Labels (B, C), and per category log-probabilities (B, V_c) before calibration: of
+        ``MARGINAL`` and of ``CHAIN``. The model is in eval mode meanwhile.
     """
     was_training = model.training
     model.eval()
-    n_categories = len(sampler.log.schema.categories)
-    sums = torch.zeros(3, n_categories, dtype=torch.float64, device=device)
-    shared = dist.is_initialized()
-    mine = positions[dist.get_rank() :: dist.get_world_size()] if shared else positions
-    for start in range(0, len(mine), BATCH):
-        arrays = sampler.batch(sampler.at_last_event(mine[start : start + BATCH]), n_targets=1)
+    for start in range(0, len(positions), BATCH):
+        arrays = sampler.batch(sampler.at_last_event(positions[start : start + BATCH]), n_targets=1)
         batch, targets = to_tensors(arrays, device)
         decoded = model.read(batch)
-        alone = model.predict(decoded, targets.ids, torch.zeros_like(targets.in_chain))
-        label = targets.ids[:, 0]
-        for c, log_probs in enumerate(all_log_probs(alone, targets.source_ids)):
-            sums[0, c] -= log_probs[:, 0].gather(-1, label[:, c, None]).double().sum()
-            sums[1, c] += (log_probs[:, 0].argmax(-1) == label[:, c]).double().sum()
-        chain = model.predict(decoded, targets.ids, torch.ones_like(targets.in_chain))
-        sums[2] -= target_log_probs(chain, targets.ids, targets.source_ids).double().sum((0, 1))
-    if shared:
-        dist.all_reduce(sums)
+        alone, chain = (
+            [p[:, 0] for p in all_log_probs(model.predict(decoded, targets.ids, in_chain), targets.source_ids)]
+            for in_chain in (torch.zeros_like(targets.in_chain), torch.ones_like(targets.in_chain))
+        )
+        yield targets.ids[:, 0], (alone, chain)
     model.train(was_training)
-    nll, top1, chain_nll = (sums / len(positions)).tolist()
-    return Evaluation(len(positions), nll, chain_nll, top1)
+
+
+def score(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> Scores:
+    """Score the model on the events after the positions.
+
+    In a distributed run every process reads its share, and all get the result.
+    """
+    n, n_categories = len(positions), len(sampler.log.schema.categories)
+    shared = dist.is_initialized()
+    mine = np.arange(n)[dist.get_rank() :: dist.get_world_size()] if shared else np.arange(n)
+    integers = torch.zeros(2, 3, n, n_categories, dtype=torch.int32, device=device)
+    reals = torch.zeros(2, 4, n, n_categories, device=device)
+    done = 0
+    for label, both in distributions(model, sampler, positions[mine], device):
+        rows = torch.from_numpy(mine[done : done + len(label)]).to(device)
+        done += len(label)
+        for kind, log_probs in enumerate(both):
+            for c, raw in enumerate(log_probs):
+                calibrated = model.heads.calibrate(raw, c, kind)
+                y = label[:, c, None]
+                of_label = calibrated.gather(-1, y)
+                confidence, predicted = calibrated.max(-1)
+                # as torch.max takes the lowest id of equals, so does the rank
+                before = (calibrated > of_label) | (
+                    (calibrated == of_label) & (torch.arange(raw.shape[1], device=device) < y)
+                )
+                integers[kind, :, rows, c] = torch.stack((y[:, 0], predicted, 1 + before.sum(-1))).int()
+                reals[kind, :, rows, c] = torch.stack(
+                    (of_label[:, 0], confidence.exp(), raw.gather(-1, y)[:, 0], raw.max(-1).values.exp())
+                )
+    if shared:
+        for part in (integers, reals):
+            dist.all_reduce(part)
+    labels, predicted, rank = integers.cpu().numpy().swapaxes(0, 1)
+    return Scores(labels[MARGINAL], predicted, rank, *reals.cpu().numpy().swapaxes(0, 1))
+
+
+def evaluate(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> Evaluation:
+    """The means of ``score``."""
+    return Evaluation.of(score(model, sampler, positions, device))

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from eventmodel.checkpoint import load_checkpoint
+from training.calibration import fit_temperatures
 from training.config import PRESETS, TrainConfig
 from training.evaluation import Evaluation, choose, evaluate
 from training.loss import NonFiniteLossError
@@ -74,7 +75,7 @@ def _signals_stop(trainer: Trainer) -> Iterator[None]:
 
 
 def train(config: TrainConfig) -> Evaluation | None:
-    """Train, then measure the best checkpoint on the test part.
+    """Train, then calibrate the best checkpoint on the validation part and measure it on the test part.
 
     Returns:
         The evaluation of the test part; None where the test part has no target.
@@ -95,16 +96,27 @@ def train(config: TrainConfig) -> Evaluation | None:
         trainer.run(monitor)
     if trainer.world > 1:
         dist.barrier()  # rank 0 is still writing what the others are about to read
+    status = console.status if trainer.rank == 0 else contextlib.nullcontext
     best = load_checkpoint(config.out / "best")
-    trainer.model.load_state_dict(best.model.state_dict())
-    if len(trainer.test) == 0:
+    model = trainer.model
+    model.load_state_dict(best.model.state_dict())
+    positions = choose(trainer.validation, config.eval_samples)
+    with status("calibrating"):
+        temperature = fit_temperatures(model, trainer.validation, positions, trainer.device)
+    model.heads.temperature.copy_(temperature)
+    metrics = {**best.metrics, "temperature": temperature.tolist()}
+    result = None
+    if len(trainer.test):
+        positions = choose(trainer.test, config.test_samples)
+        with status("measuring on the test part"):
+            result = evaluate(model, trainer.test, positions, trainer.device)
+        metrics["test"] = asdict(result)
+        if trainer.rank == 0:
+            final_table(Console(), trainer.log, positions, result)
+    else:
         console.print("the test part holds no event with a predecessor; nothing to measure on")
-        return None
-    positions = choose(trainer.test, config.test_samples)
-    result = evaluate(trainer.model, trainer.test, positions, trainer.device)
     if trainer.rank == 0:
-        final_table(Console(), trainer.log, positions, result)
-        trainer.directory.write("best", replace(best, metrics={**best.metrics, "test": asdict(result)}))
+        trainer.directory.write("best", replace(best, model=model, metrics=metrics))
     return result
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
-from eventmodel.heads import HeadOutput, all_log_probs, category_log_probs
+from eventmodel.heads import CHAIN, MARGINAL, HeadOutput, all_log_probs, category_log_probs
 from eventmodel.model import EventModel
 
 ENCODE_INPUTS = ("ids", "gap", "weekday", "length")
@@ -63,7 +63,8 @@ class DecodeGraph(nn.Module):
         hidden, is_source = decoded.hidden[:, -1:], decoded.is_source[:, -1:]
         no_context = hidden.new_zeros(hidden.shape[0], 1, len(self.model.sizes), hidden.shape[2])
         output: HeadOutput = heads(hidden, no_context, decoded.keys, is_source)
-        log_probs = torch.cat([p[:, 0] for p in all_log_probs(output, ids)], -1)
+        raw = [p[:, 0] for p in all_log_probs(output, ids)]
+        log_probs = torch.cat([heads.calibrate(p, c, MARGINAL) for c, p in enumerate(raw)], -1)
         return log_probs, hidden[:, 0], decoded.keys, is_source[:, 0]
 
 
@@ -98,6 +99,7 @@ class ChainGraph(nn.Module):
             scores, gate = heads.copying(features, keys, is_source[:, None])
             logits = heads.category_logits(features[:, :, 0], c)
             all_ids = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], source_ids[:, :, c].long())[:, 0]
+            all_ids = heads.calibrate(all_ids, c, CHAIN)
             here = slice(start, start + size)
             all_ids = torch.where(allowed[:, here], all_ids, -torch.inf).log_softmax(-1)
             best = (all_ids + noise[:, here]).argmax(-1)

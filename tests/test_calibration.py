@@ -1,0 +1,88 @@
+"""Temperatures, and how calibration is measured."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.event_log import EventLog
+from eventmodel.heads import CHAIN, MARGINAL
+from training.calibration import GRID, _lowest, expected_calibration_error, fit_temperatures
+from training.evaluation import choose, score
+from training.sampling import Sampler
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def validation(small_log: EventLog, run_directory: Path) -> Sampler:
+    config = load_checkpoint(run_directory / "best").model.config
+    return Sampler(small_log, config, small_log.train_end, small_log.validation_end)
+
+
+def test_a_trained_checkpoint_carries_temperatures_that_are_not_all_one(run_directory: Path) -> None:
+    temperature = load_checkpoint(run_directory / "best").model.heads.temperature
+    assert ((temperature > 0.3) & (temperature < 3.2)).all()
+    assert (temperature != 1).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", [MARGINAL, CHAIN])
+def test_temperatures_lower_the_loss_they_are_fitted_on(run_directory: Path, validation: Sampler, kind: int) -> None:
+    model = load_checkpoint(run_directory / "best").model
+    scores = score(model, validation, choose(validation, 4_096), CPU)
+    assert (scores.log_prob[kind].mean(0) >= scores.raw_log_prob[kind].mean(0) - 1e-3).all()
+    assert scores.log_prob[kind].sum() > scores.raw_log_prob[kind].sum()
+
+
+def test_a_model_that_is_too_sure_by_a_factor_gets_that_factor(run_directory: Path, validation: Sampler) -> None:
+    model = load_checkpoint(run_directory / "best").model
+    positions = choose(validation, 4_096)
+    once = fit_temperatures(model, validation, positions, CPU)
+    category = 0  # copying mixes in probability, so scaling the logits scales a category that copies nothing
+    with torch.no_grad():
+        model.heads.gate.weight.zero_()
+        model.heads.gate.bias.fill_(-30)
+        plain = fit_temperatures(model, validation, positions, CPU)[MARGINAL, category]
+        rows = slice(0, model.sizes[category])
+        model.heads.out[rows] *= 1.5
+        model.heads.bias[rows] *= 1.5
+    scaled = fit_temperatures(model, validation, positions, CPU)[MARGINAL, category]
+    assert scaled / plain == pytest.approx(1.5, rel=0.03)
+    assert once.shape == (2, len(model.sizes))
+
+
+def test_the_lowest_point_of_a_parabola_is_found_between_the_grid() -> None:
+    wanted = torch.tensor([0.5, 1.234, 2.5])
+    curves = (GRID.log() - wanted.log()[:, None]).square()
+    assert torch.allclose(_lowest(curves), wanted, rtol=1e-3)
+
+
+def test_a_category_without_doubt_keeps_its_temperature() -> None:
+    assert _lowest(torch.zeros(1, len(GRID))).item() == 1
+
+
+def test_calibration_never_changes_the_order_of_values(run_directory: Path, validation: Sampler) -> None:
+    model = load_checkpoint(run_directory / "best").model
+    positions = choose(validation, 200)
+    calibrated = score(model, validation, positions, CPU)
+    model.heads.temperature.fill_(1)
+    assert np.array_equal(score(model, validation, positions, CPU).predicted, calibrated.predicted)
+
+
+def test_a_forecaster_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
+    confidence = np.full((1000, 1), 0.7, np.float32)
+    is_right = (np.arange(1000) % 10 < 7)[:, None]
+    assert expected_calibration_error(confidence, is_right) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_forecaster_that_is_sure_and_right_half_the_time_is_half_off() -> None:
+    is_right = (np.arange(1000) % 2 == 0)[:, None]
+    assert expected_calibration_error(np.ones((1000, 1), np.float32), is_right) == pytest.approx(0.5)
+
+
+def test_errors_of_opposite_sign_in_different_bins_do_not_cancel() -> None:
+    confidence = np.repeat([0.3, 0.7], 500)[:, None]
+    is_right = np.repeat([True, False], 500)[:, None]
+    assert expected_calibration_error(confidence, is_right) == pytest.approx(0.7)
