@@ -87,18 +87,22 @@ class EventModel(nn.Module):
         tokens, is_filled = self._memory(states, memory)
         x = self.events(sequence.ids, sequence.gap, sequence.weekday)
         position = torch.arange(x.shape[1], device=x.device)
-        is_now = position == self.config.focus_events  # (Q,)
-        now = self.events.norm(
+        p = self.config.focus_events
+        is_now = position == p  # (Q,)
+        now = (
             self.now
             + self.now_hour(sequence.now_hour)
-            + self.events.weekday(sequence.weekday[:, self.config.focus_events])
-            + self.slot_gap(sequence.gap[:, self.config.focus_events])
+            + self.events.weekday(sequence.weekday[:, p])
+            + self.slot_gap(sequence.gap[:, p])
         )
+        if p:  # every later position holds the newest event itself; NOW has it too, so that all learn from all
+            now = now + x[:, p - 1] * sequence.is_token[:, p - 1, None]
+        now = self.events.norm(now)
         x = torch.where(is_now[:, None], now[:, None], x)
         hidden = self.predictor(x, sequence.is_token, tokens, is_filled)
-        scored = position[self.config.focus_events :]  # (N,)
+        scored = position[p:]  # (N,)
         is_source = (position <= scored[:, None]) & ~is_now & sequence.is_token[:, None, :]
-        return Decoded(hidden[:, self.config.focus_events :], self.heads.key(hidden), is_source)
+        return Decoded(hidden[:, p:], self.heads.key(hidden), is_source)
 
     def _memory(self, states: Tensor, memory: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Memory tokens (B, 1 + S, D), the null slot first, and which of them are filled."""

@@ -142,7 +142,7 @@ class Sampler:
                 cut = noise.cut[sample, first + slot] < history_cut
                 length = np.where(cut, (noise.keep[sample, first + slot] * (length + 1)).astype(np.int64), length)
             first += stream.max_entities
-            rows = window(end, length, width)
+            rows = window(end, length, int(length.max(initial=1)))  # no wider than the longest
             if stream.keys:
                 rows = np.where(rows >= 0, of_stream.rows[rows], -1)
             if is_focus:  # the decoder reads no more of the focus than its history shows
