@@ -6,7 +6,6 @@ Event-triggered (now is the aircraft's last event), first target, chronological 
 Prints a Markdown table; a seed that has been trained already is not trained again.
 """
 
-import json
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.runs import test_metrics
 from eventmodel.event_log import EventLog
 from training.baselines import baseline_predictions
 from training.config import PRESETS, TrainConfig
 from training.evaluation import choose
-from training.run import train
 from training.sampling import Sampler
 
 
@@ -36,15 +35,6 @@ class FlightsConfig:
     """What to train."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
-
-
-def test_metrics(config: TrainConfig) -> dict[str, Any]:
-    """Train unless it is done, and return the evaluation of the test part."""
-    meta = config.out / "best" / "meta.json"
-    if not meta.is_file() or "test" not in json.loads(meta.read_text())["metrics"]:
-        train(replace(config, resume=(config.out / "last").exists()))
-    metrics: dict[str, Any] = json.loads(meta.read_text())["metrics"]["test"]
-    return metrics
 
 
 def main() -> None:

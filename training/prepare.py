@@ -93,6 +93,7 @@ def prepare(
     train: float = 0.8,
     validation: float = 0.1,
     on_step: Callable[[str], object] = lambda step: None,
+    parts: np.ndarray | None = None,
 ) -> tuple[EventLog, Report]:
     """Order, check and encode events, and index the streams of their entities.
 
@@ -102,6 +103,9 @@ def prepare(
         train: share of the rows in the training part.
         validation: share of the rows in the validation part.
         on_step: called with a few words as each step begins.
+        parts: (n,) 0, 1 or 2 for training, validation and test: a split by entity, as published
+            folds have it, in place of the one by time. Only the focus stream can be read then:
+            any other would carry what one part knows into another.
 
     Returns:
         The log, and what became of the input: refused rows, sizes, shares of unknown values.
@@ -116,6 +120,8 @@ def prepare(
         raise ValueError(
             f"the input has no column {schema.order_by!r}, the datetime that orders the log; it has {frame.columns}"
         )
+    if parts is not None and [stream.name for stream in schema.streams] != [schema.focus]:
+        raise ValueError(f"a log that is split by entity reads one stream, {schema.focus!r}; leave out the others")
     present = [field for field in schema.fields if field.name in frame.columns]
 
     on_step("reading values")
@@ -137,9 +143,14 @@ def prepare(
     if not len(rows):
         raise ValueError(f"nothing of the input can be kept: {_why_nothing(refused)}")
     rows = rows[np.argsort(moments[rows, 0], kind="stable")]
+    if parts is not None:
+        rows = rows[np.argsort(parts[rows], kind="stable")]
     ids, timestamp, utc_offset = ids[rows], moments[rows, 0], moments[rows, 1].astype(np.int32)
     columns = {name: column.take(rows) for name, column in columns.items()}
-    train_end, validation_end = split(timestamp, train, validation)
+    if parts is None:
+        train_end, validation_end = split(timestamp, train, validation)
+    else:
+        train_end, validation_end = (int(end) for end in np.searchsorted(parts[rows], (1, 2)))
 
     on_step("learning vocabularies")
     codec = Codec(schema, learn_vocabularies(schema, columns, slice(0, train_end)))

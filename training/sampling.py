@@ -90,7 +90,10 @@ class Sampler:
             done = pending[accepted]
             nows.position[done] = position[accepted]
             nows.timestamp[done] = (last + elapsed)[accepted]
-            nows.last_row[done] = np.searchsorted(events.timestamp, nows.timestamp[done], side="right") - 1
+            newest = np.searchsorted(events.timestamp, nows.timestamp[done], side="right") - 1
+            # a log that is split by entity is in the order of time within its parts only
+            own, following = index.rows[position[accepted]], index.rows[position[accepted] + 1]
+            nows.last_row[done] = np.clip(newest, own, following - 1)
             pending = pending[~accepted]
             position = self.positions[rng.integers(len(self.positions), size=len(pending))]
         return nows

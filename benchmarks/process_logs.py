@@ -1,0 +1,178 @@
+"""Next-activity accuracy on public process logs, by the protocol of the published benchmark.
+
+python -m benchmarks.process_logs --log bpi_challenge_2013_incidents.csv.gz \
+    --folds bpi_challenge_2013_incidents_folds.csv.gz --published published.csv --out DIR
+
+Protocol (Rama-Maneiro, Vidal and Lama, IEEE TSC 2023): the label is the activity, joined with the
+life cycle where a log has more than one; an end marker is appended to each case; one prediction
+for every prefix; selection on the validation part only; accuracy pooled over the prefixes of a
+fold's test cases, then averaged over the five folds. The model sees one case at a time.
+
+The product's own model, trained by its own loop: what differs by log is a schema file. A fold
+that is done is not trained again.
+"""
+
+import csv
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+import tyro
+from rich.console import Console
+
+from benchmarks.runs import test_metrics
+from eventmodel.config import ModelConfig
+from eventmodel.schema import Schema, load_schema
+from training.config import TrainConfig
+from training.errors import exit_on_user_error
+from training.prepare import prepare
+
+SCHEMAS = Path(__file__).parent / "schemas"
+LABEL, END = "Activity", "END"
+N_FOLDS = 5
+PARTS = {"train": 0, "val": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class ProcessLogConfig:
+    """Train a fold after the other and print the mean accuracy among the published ones."""
+
+    log: Path
+    """The log, NAME.csv.gz; benchmarks/schemas/name.json is its schema."""
+    folds: Path
+    """Which part each case belongs to: case,fold0,...,fold4 with train, val or test."""
+    published: Path
+    """Published accuracies: log,method,mean_accuracy_percent,std."""
+    out: Path
+    """Directory for the runs, one per fold, and result.json."""
+    only: tuple[int, ...] = tuple(range(N_FOLDS))
+    """Folds to train."""
+
+
+def training_config(data: Path, out: Path) -> TrainConfig:
+    """The same for every log."""
+    return TrainConfig(
+        data=data,
+        out=out,
+        model=ModelConfig(
+            d_model=96, n_heads=4, encoder_layers=2, decoder_layers=3, context_length=64, target_length=16, dropout=0.2
+        ),
+        batch_size=64,
+        steps=2_400,
+        learning_rate=2e-3,
+        warmup_steps=100,
+        decay_share=0.5,
+        weight_decay=0.05,
+        eval_every=200,
+        eval_samples=1_000_000,
+        test_samples=1_000_000,
+    )
+
+
+def read_cases(log: Path, schema: Schema) -> pl.DataFrame:
+    """The log with label and end markers, each case's events in the order of time.
+
+    Raises:
+        ValueError: the log lacks a column.
+    """
+    case, when = schema.focus_stream.keys[0], schema.order_by
+    frame = pl.read_csv(log, infer_schema=False)
+    if missing := {case, when, "concept:name", "lifecycle:transition"} - set(frame.columns):
+        raise ValueError(f"{log} lacks the columns {sorted(missing)}")
+    label = pl.col("concept:name")
+    if frame["lifecycle:transition"].n_unique() > 1:
+        label = pl.concat_str("concept:name", "lifecycle:transition", separator="+")
+    frame = frame.with_columns(label.alias(LABEL))
+    order = pl.col(when).str.to_datetime("%+", time_unit="us")
+    frame = frame.with_columns(order.alias("order")).sort("order", maintain_order=True)
+    # after all events: the sort by time that follows is stable, so that each marker stays behind its case
+    ends = frame.group_by(case, maintain_order=True).agg(pl.col(when, "order").last())
+    ends = ends.with_columns(pl.lit(END).alias(LABEL))
+    return pl.concat([frame, ends], how="diagonal").drop("order")
+
+
+def fold_parts(frame: pl.DataFrame, case: str, folds: Path, fold: int) -> np.ndarray:
+    """(n,) part of each event.
+
+    Raises:
+        ValueError: the file leaves a case out, or names a part that is none.
+    """
+    assigned = pl.read_csv(folds, infer_schema=False).select("case", pl.col(f"fold{fold}").alias("part"))
+    parts = frame.join(assigned, left_on=case, right_on="case", how="left", maintain_order="left")["part"]
+    if unknown := set(parts.unique().to_list()) - set(PARTS):
+        raise ValueError(f"{folds} gives some cases of fold {fold} the parts {unknown}, not one of {list(PARTS)}")
+    return parts.replace_strict(PARTS).to_numpy()
+
+
+def run_fold(config: ProcessLogConfig, schema: Schema, frame: pl.DataFrame, fold: int) -> dict[str, Any]:
+    """Prepare, train and measure a fold."""
+    directory = config.out / f"fold{fold}"
+    if not (directory / "log" / "log.json").is_file():
+        parts = fold_parts(frame, schema.focus_stream.keys[0], config.folds, fold)
+        prepare(frame, schema, parts=parts)[0].save(directory / "log")
+    began = time.monotonic()
+    metrics = test_metrics(training_config(directory / "log", directory / "run"))
+    meta = json.loads((directory / "run" / "best" / "meta.json").read_text())
+    label = [category.name for category in schema.categories].index(LABEL)
+    result = {
+        "fold": fold,
+        "accuracy": metrics["top1"][label] * 100,
+        "validation_accuracy": meta["metrics"]["validation"]["top1"][label] * 100,
+        "nll": metrics["nll"][label],
+        "prefixes": metrics["n"],
+        "step": meta["step"],
+        "minutes": (time.monotonic() - began) / 60,
+    }
+    path = config.out / f"fold{fold}.json"
+    if path.is_file():  # the training was done in an earlier call: keep its time
+        result["minutes"] = json.loads(path.read_text())["minutes"]
+    path.write_text(json.dumps(result))
+    return result
+
+
+def table(published: Path, name: str, accuracies: list[float]) -> list[str]:
+    """Our row among the published ones, best first."""
+    with published.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["log"] == name]
+    if not rows:
+        raise ValueError(f"{published} holds nothing for the log {name!r}")
+    entries = [(float(row["mean_accuracy_percent"]), row["std"], row["method"]) for row in rows]
+    mean, spread = np.mean(accuracies), np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
+    entries.append((float(mean), f"{spread:.2f}", f"**this project** ({len(accuracies)} folds)"))
+    return [
+        "| method | accuracy, % | sd over folds |",
+        "| --- | ---: | ---: |",
+        *(f"| {method} | {accuracy:.2f} | {spread} |" for accuracy, spread, method in sorted(entries, reverse=True)),
+    ]
+
+
+def main() -> None:
+    """Train the folds and print the table."""
+    config = tyro.cli(ProcessLogConfig, prog="python -m benchmarks.process_logs")
+    console = Console()
+    with exit_on_user_error():
+        name = config.log.name.split(".")[0].lower()
+        schema = load_schema(SCHEMAS / f"{name}.json")
+        frame = read_cases(config.log, schema)
+        results = []
+        for fold in config.only:
+            results.append(run_fold(config, schema, frame, fold))
+            console.print(
+                "fold {fold}: {accuracy:.2f}% of {prefixes:,} prefixes (validation {validation_accuracy:.2f}%, "
+                "step {step}, {minutes:.1f} minutes)".format(**results[-1])
+            )
+        console.print(
+            f"\n{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}\n",
+            *table(config.published, name, [result["accuracy"] for result in results]),
+            sep="\n",
+        )
+
+
+if __name__ == "__main__":
+    main()
