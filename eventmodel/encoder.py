@@ -3,6 +3,7 @@
 Shapes: E entities, L events, C categories, D d_model.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ class EventEncoder(nn.Module):
     """
 
     row_offset: Tensor
+    row: Tensor
 
     def __init__(self, d_model: int, sizes: tuple[int, ...], row_offset: tuple[int, ...]) -> None:
         """
@@ -32,24 +34,39 @@ class EventEncoder(nn.Module):
         n_rows = max(offset + size for offset, size in zip(row_offset, sizes, strict=True))
         self.register_buffer("row_offset", torch.tensor(row_offset), persistent=False)
         self.table = nn.Parameter(torch.empty(n_rows, d_model))
+        # which row of the table stands for each: its own, or that of unknown for an id never seen in training
+        self.register_buffer("row", torch.arange(n_rows))
         self.weekday = nn.Embedding(N_WEEKDAYS, d_model)
         self.gap = nn.Embedding(N_GAP_BUCKETS, d_model)
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
-        # small: an id that training never shows, like next year's month, keeps its first vector
-        # and must not push a sum of trained ones anywhere
         for weight in (self.table, self.weekday.weight, self.gap.weight):
             nn.init.normal_(weight, std=0.02)
 
+    @torch.no_grad()
+    def read_unseen_as_unknown(self, ids: np.ndarray) -> None:
+        """Let ids that are never among these (n, C), like a month that is yet to come, be read as 0."""
+        offsets = self.row_offset.tolist()
+        is_seen = torch.zeros(len(self.table), dtype=torch.bool)
+        for c, offset in enumerate(offsets):
+            is_seen[offset + np.unique(ids[:, c]).astype(np.int64)] = True
+        start = torch.tensor(sorted(set(offsets)))
+        unknown = start[torch.searchsorted(start, torch.arange(len(self.table)), right=True) - 1]
+        self.row.copy_(torch.where(is_seen, torch.arange(len(self.table)), unknown))
+
     def embed(self, ids: Tensor) -> Tensor:
         """Each category's embedding: ids (..., C) to (..., C, D)."""
-        return F.embedding(ids + self.row_offset, self.table)
+        return F.embedding(self.row[ids + self.row_offset], self.table)
+
+    def embed_category(self, ids: Tensor, category: int) -> Tensor:
+        """One category's embedding: ids (...) to (..., D)."""
+        return F.embedding(self.row[ids + self.row_offset[category]], self.table)
 
     def forward(self, ids: Tensor, gap: Tensor, weekday: Tensor) -> Tensor:
         """ids (..., C), gap (...), weekday (...) to vectors (..., D)."""
         if torch.compiler.is_exporting():
             summed = self.embed(ids).sum(-2)  # ONNX has no embedding bag: it becomes a loop over events
         else:
-            rows = (ids + self.row_offset).flatten(0, -2)
+            rows = self.row[ids + self.row_offset].flatten(0, -2)
             # one fused gather-and-sum: never holds C vectors per event
             summed = F.embedding_bag(rows, self.table, mode="sum").unflatten(0, ids.shape[:-1])
         return self.norm(summed + self.gap(gap) + self.weekday(weekday))

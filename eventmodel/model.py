@@ -9,6 +9,7 @@ positions (NOW and the future events after it), C categories, D d_model.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,6 +72,11 @@ class EventModel(nn.Module):
         self.register_buffer("slot_kind", torch.tensor(kinds), persistent=False)  # (S,)
         self.register_buffer("slot_row", torch.tensor(rows), persistent=False)  # (S,)
         self.register_buffer("slot_has_id", torch.tensor(has_id)[:, None], persistent=False)  # (S, 1)
+
+    def start_from(self, ids: np.ndarray) -> None:
+        """Begin a training with what counting tells of the training part's ids (n, C)."""
+        self.heads.start_from_frequencies(ids)
+        self.events.read_unseen_as_unknown(ids)
 
     def encode(self, stream: str, batch: StreamBatch) -> Tensor:
         """States (E, D) of one kind's histories: the vector at the last real event."""

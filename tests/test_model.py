@@ -176,3 +176,15 @@ def test_fields_of_one_vocabulary_share_their_embeddings(model: EventModel, smal
     offset = model.events.row_offset.tolist()
     assert offset[names.index("ActorRecordId")] == offset[names.index("RecipientRecordId")]
     assert offset[names.index("ActorRecordId")] != offset[names.index("LocationRecordId")]
+
+
+def test_an_id_that_training_never_showed_is_read_as_unknown(small_log: EventLog) -> None:
+    model = EventModel(CONFIG, small_log.codec).eval()
+    model.start_from(small_log.events.ids[: small_log.train_end])
+    month = next(c for c, category in enumerate(small_log.schema.categories) if category.part == "Month")
+    ids = torch.zeros(3, len(model.sizes), dtype=torch.int64)
+    ids[0, month], ids[1, month] = 1, 12  # the log has January, and no December
+    january, december, unknown = model.events.embed(ids)[:, month]
+    assert torch.equal(december, unknown)
+    assert not torch.equal(january, unknown)
+    assert torch.equal(model.events.embed_category(ids[:, month], month), model.events.embed(ids)[:, month])

@@ -175,19 +175,26 @@ def test_what_is_hidden_from_the_input_stays_in_labels_and_copies(sampler: Sampl
 
 def test_what_is_treated_as_unknown_is_hidden_from_labels_and_copies_too(sampler: Sampler) -> None:
     (_, targets), (hidden, hidden_targets) = masked(sampler, share=0.5, unknown=0.5)
-    assert np.array_equal(hidden_targets.ids, hidden_targets.context_ids)
-    assert np.array_equal(hidden_targets.source_ids, hidden.sequence.ids)
+    ids = [i for i, c in enumerate(sampler.log.schema.categories) if c.kind == "id"]
+    assert np.array_equal(hidden_targets.ids[..., ids], hidden_targets.context_ids[..., ids])
+    assert np.array_equal(hidden_targets.source_ids[..., ids], hidden.sequence.ids[..., ids])
     assert not np.array_equal(hidden_targets.ids, targets.ids)
 
 
-def test_only_ids_are_masked(sampler: Sampler) -> None:
+def test_only_ids_and_months_are_masked(sampler: Sampler) -> None:
     (batch, _), (hidden, _) = masked(sampler, share=1.0, unknown=0.0)
-    kinds = [c.kind for c in sampler.log.schema.categories]
-    for c, kind in enumerate(kinds):
-        if kind == "id":
+    for c, category in enumerate(sampler.log.schema.categories):
+        if category.kind == "id" or category.part == "Month":
             assert not hidden.streams[0].ids[..., c].any()
         else:
             assert np.array_equal(hidden.streams[0].ids[..., c], batch.streams[0].ids[..., c])
+
+
+def test_a_hidden_month_stays_in_labels(sampler: Sampler) -> None:
+    (_, targets), (_, hidden) = masked(sampler, share=1.0, unknown=1.0)
+    months = [i for i, c in enumerate(sampler.log.schema.categories) if c.part == "Month"]
+    assert np.array_equal(hidden.ids[..., months], targets.ids[..., months])
+    assert not hidden.context_ids[..., months].any()
 
 
 def test_masking_hides_about_its_share_of_ids(sampler: Sampler) -> None:

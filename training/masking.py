@@ -1,5 +1,8 @@
 """Entity masking: ids are hidden from a sample's input, so that a model learns to do without them.
 
+Months are hidden likewise: a log of less than a year ends in months that its training part never
+shows, which the model reads as unknown (``EventEncoder.read_unseen_as_unknown``).
+
 A hidden id becomes 0 wherever it stands in the sample's input (histories, slots, sequence,
 context); otherwise the model would read it one event further on. Most hidden ids stay in the
 labels and in what copying copies: an aircraft's habits are learned as if it were any aircraft.
@@ -46,12 +49,12 @@ class EntityMask:
         """
         Args:
             share: of all ids, hidden from the input.
-            unknown: per vocabulary, the part of ``share`` that is hidden everywhere.
+            unknown: per vocabulary, the part of ``share`` that is hidden everywhere; months never are.
         """
-        self.columns = [i for i, c in enumerate(schema.categories) if c.kind == "id"]
-        number = {name: i for i, name in enumerate(schema.vocabularies)}
-        # fields with a shared vocabulary hide the same ids
-        self.vocabulary = np.array([number[v] for c in schema.categories if (v := c.vocabulary)], np.int64)
+        self.columns = [i for i, c in enumerate(schema.categories) if c.kind == "id" or c.part == "Month"]
+        # fields with a shared vocabulary hide the same ids; None is that of the months, of all datetimes
+        number = {name: i for i, name in enumerate((*schema.vocabularies, None))}
+        self.vocabulary = np.array([number[schema.categories[i].vocabulary] for i in self.columns])
         slots = []
         for stream in schema.streams:
             category = schema.key_category(stream)
@@ -60,7 +63,7 @@ class EntityMask:
         self.slots = np.array(slots, np.int64)
         # of a 32-bit hash, per vocabulary: ids below are hidden from the input; from labels and copies too
         self.hidden = np.full(len(number), share * 2**32).astype(np.uint64)
-        self.unknown = np.array([unknown[name] * 2**32 for name in number], np.uint64)
+        self.unknown = np.array([(unknown[name] if name else 0.0) * 2**32 for name in number], np.uint64)
 
     def __call__(self, batch: Batch, targets: Targets, salt: np.ndarray) -> tuple[Batch, Targets]:
         """Hide ids of B samples; ``salt`` (B,) uint64 decides which."""

@@ -76,7 +76,7 @@ class Trainer:
         )
         torch.manual_seed(config.seed)
         self.model = EventModel(config.model, self.log.codec)
-        self.model.heads.start_from_frequencies(self.log.events.ids[: self.log.train_end])
+        self.model.start_from(self.log.events.ids[: self.log.train_end])
         self.model.to(self.device)
         self.parallel: nn.Module = DistributedDataParallel(self.model) if self.world > 1 else self.model
         self.optimizer = AdamW(

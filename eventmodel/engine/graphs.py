@@ -106,6 +106,6 @@ class ChainGraph(nn.Module):
             id_ = torch.where(forced[:, c] >= 0, forced[:, c].long(), best)
             chosen.append(id_)
             log_probs.append(all_ids.gather(-1, id_[:, None])[:, 0])
-            context = context + events.table[id_ + events.row_offset[c]]
+            context = context + events.embed_category(id_, c)
             start += size
         return torch.stack(chosen, -1), torch.stack(log_probs, -1)
