@@ -24,8 +24,12 @@ class ModelConfig:
     """T: future events trained at once, and the longest horizon."""
     dropout: float = 0.1
     """Share of hidden values dropped in training."""
+    plain: bool = False
+    """The original design, to compare with: independent heads that copy nothing, and focus_events 0."""
 
     def __post_init__(self) -> None:
+        if self.plain:
+            object.__setattr__(self, "focus_events", 0)  # part of what plain means, and so of what is saved
         for field in fields(self):
             value = getattr(self, field.name)
             least = {"focus_events": 0, "dropout": 0.0}.get(field.name, 1)

@@ -36,9 +36,13 @@ class Heads(nn.Module):
 
     temperature: Tensor
 
-    def __init__(self, d_model: int, sizes: tuple[int, ...]) -> None:
+    def __init__(self, d_model: int, sizes: tuple[int, ...], plain: bool = False) -> None:
+        """
+        Args:
+            plain: independent heads that copy nothing.
+        """
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.plain = sizes, plain
         self.hidden_norm = nn.RMSNorm(d_model, eps=1e-6)
         self.hidden = nn.Linear(d_model, d_model, bias=False)
         self.context = nn.Linear(d_model, d_model, bias=False)
@@ -68,6 +72,8 @@ class Heads(nn.Module):
         Args:
             categories: the C that are asked for; all by default.
         """
+        if self.plain:
+            context = torch.zeros_like(context)
         # the hidden vector is mapped once, not once per category
         shared = self.hidden(self.hidden_norm(hidden))[:, :, None]
         wide = F.gelu(shared + self.context(context) + self.category[categories])
@@ -96,6 +102,8 @@ class Heads(nn.Module):
         """
         scores = features.flatten(1, 2) @ keys.transpose(1, 2) * features.shape[-1] ** -0.5
         gate = self.gate(features)[..., 0]
+        if self.plain:
+            is_source = torch.zeros_like(is_source)
         has_source = is_source.any(-1)[:, :, None]
         return (
             scores.unflatten(1, features.shape[1:3]).masked_fill(~is_source[:, :, None], _NEVER),

@@ -50,7 +50,7 @@ class EventModel(nn.Module):
             {s.name: StreamEncoder(config, history_length(s, config.context_length)) for s in schema.streams}
         )
         self.predictor = EventPredictor(config)
-        self.heads = Heads(d_model, sizes)
+        self.heads = Heads(d_model, sizes, config.plain)
 
         self.null_slot = nn.Parameter(torch.randn(d_model) * 0.1)
         self.slot = nn.Embedding(len(schema.streams) + 1, d_model)  # per stream kind; the last one is the focus

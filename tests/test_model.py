@@ -1,5 +1,7 @@
 """The network: causality, padding, states, masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -188,3 +190,16 @@ def test_an_id_that_training_never_showed_is_read_as_unknown(small_log: EventLog
     assert torch.equal(december, unknown)
     assert not torch.equal(january, unknown)
     assert torch.equal(model.events.embed_category(ids[:, month], month), model.events.embed(ids)[:, month])
+
+
+def test_the_plain_design_has_independent_heads_that_read_and_copy_no_event(small_log: EventLog) -> None:
+    config = replace(CONFIG, plain=True)
+    assert config.focus_events == 0
+    model = EventModel(config, small_log.codec).eval()
+    sampler = Sampler(small_log, config, 0, small_log.train_end)
+    nows = sampler.at_last_event(sampler.positions[:7])
+    batch, targets = to_tensors(sampler.batch(nows, config.target_length), torch.device("cpu"))
+    alone = model(batch, targets._replace(in_chain=torch.zeros(7, dtype=torch.bool)))
+    chain = model(batch, targets._replace(in_chain=torch.ones(7, dtype=torch.bool)))
+    assert all(torch.equal(a, b) for a, b in zip(alone.logits, chain.logits, strict=True))
+    assert torch.sigmoid(alone.copy_gate).max() == 0

@@ -1,0 +1,153 @@
+"""What each part of the design is worth: train without it, and look at the validation part.
+
+python -m benchmarks.ablations --data LOG [LOG ...] --out DIR --steps 700
+
+Every variant is the same model on the same batches but for one part. The loss is compared on the
+validation part, so that what is kept is not chosen with sight of the test part. A variant that is
+done is not trained again.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+from eventmodel.batch import MemoryBatch, SequenceBatch
+from eventmodel.model import Decoded
+from training.config import PRESETS, TrainConfig
+from training.errors import exit_on_user_error
+from training.report import Monitor
+from training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """Train variants of the design and tabulate their validation losses."""
+
+    data: tuple[Path, ...]
+    """Prepared logs."""
+    out: Path
+    """Directory for the runs."""
+    steps: int = 700
+    """Optimizer steps of each variant, of the quickstart preset's shape and batch size."""
+    seed: int = 0
+    """The same for all variants."""
+    only: tuple[str, ...] = ()
+    """Names of variants; all by default."""
+
+
+Change = Callable[[TrainConfig], TrainConfig]
+Cripple = Callable[[Trainer], None]
+
+
+def _without_copy(trainer: Trainer) -> None:
+    copying = trainer.model.heads.copying
+    trainer.model.heads.copying = lambda features, keys, is_source: copying(  # type: ignore[method-assign]
+        features, keys, torch.zeros_like(is_source)
+    )
+
+
+def _without_chain(trainer: Trainer) -> None:
+    predict = trainer.model.predict
+    trainer.model.predict = lambda decoded, ids, in_chain: predict(  # type: ignore[method-assign]
+        decoded, ids, torch.zeros_like(in_chain)
+    )
+
+
+def _without_gap_and_weekday(trainer: Trainer) -> None:
+    for embedding in (trainer.model.events.gap, trainer.model.events.weekday):
+        embedding.weight.requires_grad_(False).zero_()
+
+
+def _without_other_streams(trainer: Trainer) -> None:
+    model, decode = trainer.model, trainer.model.decode
+    is_focus = model.slot_kind == len(model.schema.streams)
+
+    def decode_focus(states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
+        return decode(states, memory._replace(place=memory.place * is_focus), sequence)
+
+    model.decode = decode_focus  # type: ignore[method-assign]
+
+
+def _with_months(trainer: Trainer) -> None:
+    mask, row = trainer.batches.mask, trainer.model.events.row
+    is_id = [trainer.log.schema.categories[column].kind == "id" for column in mask.columns]
+    mask.columns = [column for column, keep in zip(mask.columns, is_id, strict=True) if keep]
+    mask.vocabulary = mask.vocabulary[is_id]
+    row.copy_(torch.arange(len(row)))
+
+
+def _model(**changes: Any) -> Change:
+    return lambda config: replace(config, model=replace(config.model, **changes))
+
+
+CHANGES: dict[str, Change] = {
+    "everything": lambda config: config,
+    "no entity masking": lambda config: replace(config, entity_masking=0.0),
+    "half the entity masking": lambda config: replace(config, entity_masking=0.1),
+    "P = 4": _model(focus_events=4),
+    "P = 0": _model(focus_events=0),
+    "plain (P = 0, no copy, no chain)": _model(plain=True),
+}
+CRIPPLES: dict[str, Cripple] = {
+    "no copy": _without_copy,
+    "no chain": _without_chain,
+    "no gap, no weekday": _without_gap_and_weekday,
+    "focus stream only": _without_other_streams,
+    "months not hidden": _with_months,
+}
+
+
+def run_variant(config: AblationConfig, data: Path, name: str) -> dict[str, Any]:
+    """Train one variant on one log and return its last evaluation on the validation part."""
+    out = config.out / data.name / name.replace(" ", "-").replace("=", "").replace(",", "")
+    result = out / "result.json"
+    if result.is_file():
+        done: dict[str, Any] = json.loads(result.read_text())
+        return done
+    settings: dict[str, Any] = PRESETS["quickstart"] | {
+        "steps": config.steps,
+        "max_minutes": 0.0,
+        "eval_every": config.steps,
+        "seed": config.seed,
+    }
+    trainer = Trainer(CHANGES.get(name, CHANGES["everything"])(TrainConfig(data=data, out=out, **settings)))
+    CRIPPLES.get(name, lambda trainer: None)(trainer)
+    began = time.monotonic()
+    with Monitor(Console(stderr=True), trainer.config, trainer.names, 0) as monitor:
+        trainer.run(monitor)
+    metrics = json.loads((out / "last" / "meta.json").read_text())["metrics"]["validation"]
+    metrics["seconds"] = time.monotonic() - began
+    result.write_text(json.dumps(metrics))
+    return metrics
+
+
+def main() -> None:
+    """Train what is not done, and print a table per log."""
+    config = tyro.cli(AblationConfig, prog="python -m benchmarks.ablations")
+    names = config.only or (*CHANGES, *CRIPPLES)
+    with exit_on_user_error():
+        if unknown := set(names) - set(CHANGES) - set(CRIPPLES):
+            raise ValueError(f"no variants {sorted(unknown)}; there are {[*CHANGES, *CRIPPLES]}")
+        for data in config.data:
+            results = {name: run_variant(config, data, name) for name in names}
+            full = results[names[0]]
+            print(f"\n{data.name}: {full['n']:,} validation events, {config.steps} steps, seed {config.seed}\n")
+            print("| variant | marginals, nats | joint, nats | worse by (joint) | mean top-1, % |")
+            print("| --- | ---: | ---: | ---: | ---: |")
+            for name, metrics in results.items():
+                joint = sum(metrics["chain_nll"])
+                top1 = sum(metrics["top1"]) / len(metrics["top1"]) * 100
+                worse = joint - sum(full["chain_nll"])
+                print(f"| {name} | {sum(metrics['nll']):.3f} | {joint:.3f} | {worse:+.3f} | {top1:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
