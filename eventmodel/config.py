@@ -32,7 +32,7 @@ class ModelConfig:
             object.__setattr__(self, "focus_events", 0)  # part of what plain means, and so of what is saved
         for field in fields(self):
             value = getattr(self, field.name)
-            least = {"focus_events": 0, "dropout": 0.0}.get(field.name, 1)
+            least = {"focus_events": 0, "dropout": 0.0, "plain": False}.get(field.name, 1)
             if value < least:
                 raise ValueError(f"{field.name} is {value}; the least is {least}")
         if self.d_model % self.n_heads or self.d_model // self.n_heads % 2:
