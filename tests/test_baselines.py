@@ -1,15 +1,21 @@
-"""The trivial predictors, on a log small enough to count by hand."""
+"""The counting predictors, on a log small enough to count by hand."""
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
-from training.baselines import baseline_predictions
+from training.baselines import BASELINES, CHEAP_BASELINES, CategoryBaselines, score_baselines
+from training.counts import Counts
 from training.prepare import prepare
+from training.sampling import Sampler
 
 SITES = {"a": "xyxyxyxyxyxy", "b": "xxxxxxxxxxxx"}
+SITE = 1
 
 
 @pytest.fixture(scope="module")
@@ -36,31 +42,154 @@ def log() -> EventLog:
     return prepare(pl.DataFrame(records), schema, train=0.6, validation=0.2)[0]
 
 
-def predicted(log: EventLog, name: str) -> list[list[int]]:
-    site = 1
-    last_but_one = log.focus.start[1:] - 2  # its target is the entity's last event
-    return baseline_predictions(log, last_but_one)[name][:, site].tolist()
+def targets(log: EventLog) -> np.ndarray:
+    """Positions whose target lies in the test part."""
+    return Sampler(log, ModelConfig(), log.validation_end, len(log.events.timestamp)).positions
 
 
-def test_the_most_frequent_value_is_that_of_the_training_part(log: EventLog) -> None:
-    assert predicted(log, "most common") == [1, 1]
+def last_but_one(log: EventLog) -> np.ndarray:
+    """Each entity's position whose target is its last event."""
+    return log.focus.start[1:] - 2
+
+
+def most_probable(log: EventLog, name: str) -> list[int]:
+    category = CategoryBaselines(log, SITE, BASELINES, np.empty(0, np.int64))
+    distribution = category.distributions(last_but_one(log), BASELINES)[name]
+    return distribution.dense().argmax(1).tolist()
+
+
+def test_frequency_is_that_of_the_training_part_plus_one(log: EventLog) -> None:
+    found = CategoryBaselines(log, SITE, ("frequency",), np.empty(0, np.int64))
+    probability = found.distributions(last_but_one(log), ("frequency",))["frequency"].dense()
+    count = np.bincount(log.events.ids[: log.train_end, SITE], minlength=4) + 1
+    np.testing.assert_allclose(probability, np.tile(count / count.sum(), (2, 1)))
 
 
 def test_the_last_value_is_that_of_the_focus_s_last_event(log: EventLog) -> None:
-    assert predicted(log, "last value") == [1, 1]
+    assert most_probable(log, "last value") == [1, 1]
+
+
+def test_recency_finds_each_entity_s_own_values(log: EventLog) -> None:
+    category = CategoryBaselines(log, SITE, BASELINES, np.empty(0, np.int64))
+    a, b = category.distributions(last_but_one(log), BASELINES)["entity recency"].dense()
+    assert a[2] > 0.4  # half of the days at y
+    assert b[2] < 0.1
 
 
 def test_the_markov_baseline_learns_each_entity_s_own_transitions(log: EventLog) -> None:
-    assert predicted(log, "entity Markov") == [2, 1]
+    assert most_probable(log, "entity Markov") == [2, 1]
 
 
-def test_the_markov_baseline_falls_back_to_everyone_and_then_to_the_last_value(log: EventLog) -> None:
+def test_the_markov_baseline_falls_back_to_everyone_and_then_to_frequency(log: EventLog) -> None:
     ids = log.events.ids.copy()
     newcomer = np.flatnonzero(log.focus.entity == 0)[-2]
-    for value, expected in ((2, 1), (3, 3)):  # y was always followed by x; z never occurred
-        ids[log.focus.rows[newcomer], 1] = value
-        changed = EventLog(
-            log.schema, log.vocabularies, log.events._replace(ids=ids), log.streams, log.train_end, log.validation_end
+    for value, expected in ((2, 1), (3, 1)):  # y was always followed by x; z never occurred
+        ids[log.focus.rows[newcomer], SITE] = value
+        changed = replace(log, events=log.events._replace(ids=ids))
+        category = CategoryBaselines(changed, SITE, BASELINES, np.empty(0, np.int64))
+        distribution = category.distributions(np.array([newcomer]), BASELINES)
+        assert distribution["entity Markov"].dense().argmax() == expected
+        if value == 3:
+            np.testing.assert_allclose(distribution["Markov"].dense(), distribution["frequency"].dense())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_probabilities_sum_to_one_and_none_is_zero(small_log: EventLog, name: str) -> None:
+    positions = targets(small_log)[:50]
+    for c in (0, 1, 4, 8):
+        category = CategoryBaselines(small_log, c, BASELINES, targets(small_log)[50:60])
+        dense = category.distributions(positions, BASELINES)[name].dense()
+        assert dense.shape == (50, small_log.codec.sizes[c])
+        np.testing.assert_allclose(dense.sum(1), 1)
+        assert (dense > 0).all()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_log_probabilities_and_ranks_are_those_of_a_brute_force(small_log: EventLog, name: str) -> None:
+    positions = targets(small_log)[:60]
+    for c in range(len(small_log.codec.sizes)):
+        category = CategoryBaselines(small_log, c, BASELINES, positions[:9])
+        distribution = category.distributions(positions, BASELINES)[name]
+        label = category.ids[positions + 1]
+        dense = distribution.dense()
+        of_label = dense[np.arange(60), label, None]
+        np.testing.assert_allclose(distribution.of(label), of_label[:, 0])
+        is_before = (dense > of_label) | (dense == of_label) & (np.arange(dense.shape[1]) < label[:, None])
+        assert distribution.rank(label).tolist() == (1 + is_before.sum(1)).tolist()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_changing_later_events_never_changes_a_prediction(small_log: EventLog, name: str) -> None:
+    positions = targets(small_log)
+    positions = positions[len(positions) // 2 :][:40]
+    rows = small_log.focus.rows[positions]
+    now = rows.max()
+    ids = small_log.events.ids.copy()
+    ids[now + 1 :] = np.random.default_rng(0).permutation(ids[now + 1 :])
+    assert (ids != small_log.events.ids).any()
+    changed = replace(small_log, events=small_log.events._replace(ids=ids))
+    fit_on = Sampler(small_log, ModelConfig(), small_log.train_end, small_log.validation_end).positions
+    for c in (0, 1, 4):
+        before, after = (
+            CategoryBaselines(each, c, BASELINES, fit_on).distributions(positions, BASELINES)[name].dense()
+            for each in (small_log, changed)
         )
-        found = baseline_predictions(changed, np.array([newcomer]))["entity Markov"]
-        assert found[0, 1] == expected
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_target_itself_is_not_read(log: EventLog, name: str) -> None:
+    ids = log.events.ids.copy()
+    ids[log.focus.rows[last_but_one(log) + 1], SITE] = 3
+    changed = replace(log, events=log.events._replace(ids=ids))
+    before, after = (
+        CategoryBaselines(each, SITE, BASELINES, np.empty(0, np.int64))
+        .distributions(last_but_one(log), BASELINES)[name]
+        .dense()
+        for each in (log, changed)
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+def test_smoothing_that_is_fitted_is_no_worse_than_any_other_tried(small_log: EventLog) -> None:
+    fit_on = Sampler(small_log, ModelConfig(), small_log.train_end, small_log.validation_end).positions
+    fitted, plain = (CategoryBaselines(small_log, 4, BASELINES, on) for on in (fit_on, fit_on[:0]))
+    label = fitted.ids[fit_on + 1]
+    for name in ("last value", "entity recency", "Markov"):
+        nll = [-np.log(c.distributions(fit_on, BASELINES)[name].of(label)).mean() for c in (fitted, plain)]
+        assert nll[0] <= nll[1] + 1e-9
+
+
+def test_cutting_the_work_into_parts_changes_nothing(small_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    positions = targets(small_log)
+    whole = score_baselines(small_log, positions)
+    monkeypatch.setattr("training.baselines.MAX_ENTRIES", 500)
+    parts = score_baselines(small_log, positions)
+    for name in BASELINES:
+        assert np.array_equal(whole[name].rank, parts[name].rank)
+        np.testing.assert_allclose(whole[name].log_prob, parts[name].log_prob, rtol=1e-12)
+
+
+def test_the_cheaper_baselines_alone_say_what_they_say_among_all(small_log: EventLog) -> None:
+    positions = targets(small_log)[:30]
+    alone, among = score_baselines(small_log, positions, CHEAP_BASELINES), score_baselines(small_log, positions)
+    assert tuple(alone) == CHEAP_BASELINES
+    for name in CHEAP_BASELINES:
+        assert np.array_equal(alone[name].log_prob, among[name].log_prob)
+
+
+@pytest.mark.parametrize("half_life", [1.0, 3.0, 30.0, np.inf])
+def test_counts_decay_with_the_distance_in_events(half_life: float) -> None:
+    random = np.random.default_rng(0)
+    value = random.integers(0, 3, 200)
+    counts = Counts(np.zeros(200, np.int64), value, np.arange(200), 3)
+    found = counts.entries(np.zeros(1, np.int64), np.array([150]), counts.decayed(half_life), half_life)
+    weight = 0.5 ** ((150 - np.arange(151)) / half_life)
+    np.testing.assert_allclose(found.weight, np.bincount(value[:151], weight, minlength=3), rtol=1e-9)
+
+
+def test_counts_of_a_context_that_never_occurred_are_none() -> None:
+    counts = Counts(np.array([3, 3]), np.array([0, 1]), np.array([0, 1]), 2)
+    found = counts.entries(np.array([2, 3, 4]), np.array([9, 0, 9]), counts.decayed(np.inf))
+    assert found.row.tolist() == [1]
+    assert found.value.tolist() == [0]
