@@ -70,12 +70,12 @@ def training_config(data: Path, out: Path) -> TrainConfig:
             d_model=96, n_heads=4, encoder_layers=2, decoder_layers=3, context_length=64, target_length=16, dropout=0.2
         ),
         batch_size=64,
-        steps=2_400,
+        steps=800,
         learning_rate=2e-3,
         warmup_steps=100,
-        decay_share=0.5,
+        decay_share=0.6,
         weight_decay=0.05,
-        eval_every=200,
+        eval_every=100,
         eval_samples=1_000_000,
         test_samples=1_000_000,
     )
