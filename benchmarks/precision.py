@@ -31,7 +31,7 @@ from torch.nn.utils import clip_grad_norm_
 from eventmodel.config import ModelConfig
 from eventmodel.heads import target_log_probs
 from training.config import TrainConfig
-from training.evaluation import choose, evaluate
+from training.evaluation import Evaluation, choose, evaluate
 from training.loss import category_sums, check_finite
 from training.prefetch import to_tensors
 from training.trainer import Trainer
@@ -84,20 +84,24 @@ class Cell:
     """Gradients are scaled down to a norm of 1 where they exceed it."""
     halves: bool = False
     """The rate halves after every part of the run."""
+    scales_eps: bool = False
+    """Adam's eps is as many times larger as there are categories: then the sum is to be as good as the mean."""
     seed: int = 0
 
     @property
     def name(self) -> str:
-        extra = ("" if self.clips else "_unclipped") + ("_halving" if self.halves else "")
+        marks = {"_unclipped": not self.clips, "_halving": self.halves, "_scaled-eps": self.scales_eps}
+        extra = "".join(mark for mark, is_set in marks.items() if is_set)
         return f"{self.precision.replace(' ', '-')}_{self.loss}_{self.rate:g}{extra}_seed-{self.seed}"
 
 
 def cells(rates: tuple[float, ...]) -> list[Cell]:
     """The grid, then what explains it."""
     grid = [Cell(p, loss, rate) for p in PRECISIONS for loss in LOSSES for rate in rates]
-    unclipped = [Cell("fp32", loss, rate, clips=False) for loss in LOSSES for rate in rates]
-    reseeded = [Cell("fp32", "sum", rate, seed=1) for rate in rates]
-    return [*grid, *unclipped, *reseeded, *(Cell(p, "sum", rates[0], halves=True) for p in PRECISIONS)]
+    unclipped = [Cell("fp32", "sum", rate, clips=False) for rate in rates]  # the mean's norm is hardly ever above 1
+    scaled = [Cell("fp32", "sum", rate, clips=False, scales_eps=True) for rate in rates[:2]]
+    falling = [Cell(p, "sum", rates[0], halves=True) for p in PRECISIONS]
+    return [*grid, *unclipped, *scaled, *falling, *(Cell("fp32", "sum", rate, seed=1) for rate in rates)]
 
 
 def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
@@ -118,15 +122,17 @@ def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
     positions = choose(trainer.validation, config.eval_samples)
     if cell.precision == "bf16 weights":
         model.to(torch.bfloat16)
+    for group in trainer.optimizer.param_groups:
+        group["eps"] *= len(trainer.names) if cell.scales_eps else 1
     parameters = dict(model.named_parameters())
     layers = [p for name, p in parameters.items() if name not in ID_TABLES]
     gains = [m.weight for m in model.modules() if isinstance(m, nn.RMSNorm)]
 
-    def validation_loss() -> float:
+    def validation() -> Evaluation:
         reader.load_state_dict(model.state_dict())  # in fp32: the weights are compared, not the reading
-        return evaluate(reader, trainer.validation, positions, device).loss
+        return evaluate(reader, trainer.validation, positions, device)
 
-    start_loss, began = validation_loss(), time.monotonic()
+    start_loss, began = validation().loss, time.monotonic()
     n_targets = n_events = 0
     norms: list[Tensor] = []
     parts: list[dict[str, float]] = []
@@ -155,7 +161,7 @@ def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
                 {
                     "step": step + 1,
                     "rate": rate,
-                    "loss": validation_loss(),
+                    "loss": validation().loss,
                     "unmoved": sum(unmoved.values()) / sum(p.numel() for p in unmoved),
                     "unmoved_layers": sum(unmoved[p] for p in layers) / sum(p.numel() for p in layers),
                 }
@@ -163,6 +169,7 @@ def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
     norm = torch.stack(norms)
     return parts[-1] | {
         "start_loss": start_loss,
+        "categories": dict(zip(trainer.names, validation().nll, strict=True)),
         "uniform_loss": sum(math.log(size) for size in trainer.log.codec.sizes),
         "n_categories": len(trainer.names),
         "n_weights": sum(p.numel() for p in parameters.values()),
@@ -230,8 +237,8 @@ def report(config: PrecisionConfig, results: dict[Cell, dict[str, Any]]) -> str:
         f"\n| {columns} |\n| --- | ---: | ---" + " | ---:" * 7 + " |",
     ]
     for cell, r in results.items():
-        extra = (", no clipping" if not cell.clips else "") + (", halved" if cell.halves else "")
-        extra += f", seed {cell.seed}" if cell.seed else ""
+        marks = {", no clipping": not cell.clips, ", halved": cell.halves, ", eps scaled": cell.scales_eps}
+        extra = "".join(mark for mark, is_set in (marks | {f", seed {cell.seed}": cell.seed != 0}).items() if is_set)
         lines.append(
             f"| {cell.precision}{extra} | {cell.rate:g} | {cell.loss} | {r['loss']:.3f} | {r['loss'] / n:.3f} "
             f"| {r['unmoved']:.1%} | {r['unmoved_layers']:.1%} | {r['gains_at_one']:.0%} | {r['clip_rate']:.0%} "
@@ -249,17 +256,18 @@ def plot(config: PrecisionConfig, results: dict[Cell, dict[str, Any]]) -> None:
     mpl.use("Agg")
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss, unmoved, falling = figure.subplots(1, 3)
-    for colour, precision in zip(("tab:blue", "tab:green", "tab:red"), PRECISIONS, strict=True):
+    # broad below narrow, because fp32 and autocast lie on each other
+    for colour, width, precision in zip(("tab:cyan", "tab:blue", "tab:red"), (5, 1.5, 1.5), PRECISIONS, strict=True):
         for trained_on, style in LOSSES.items():
             row = [results[Cell(precision, trained_on, rate)] for rate in config.rates]
-            look: dict[str, Any] = {"color": colour, "ls": style, "marker": ".", "label": f"{precision}, {trained_on}"}
+            look: dict[str, Any] = {"color": colour, "lw": width, "ls": style, "label": f"{precision}, {trained_on}"}
             loss.plot(config.rates, [r["loss"] for r in row], **look)
             unmoved.plot(config.rates, [100 * r["unmoved_layers"] for r in row], **look)
         parts = results[Cell(precision, "sum", config.rates[0], halves=True)]["parts"]
-        falling.plot([p["rate"] for p in parts], [100 * p["unmoved_layers"] for p in parts], color=colour, marker=".")
+        falling.plot([p["rate"] for p in parts], [100 * p["unmoved_layers"] for p in parts], color=colour, lw=width)
     loss.set(title="final validation loss, summed", xlabel="learning rate", ylabel="nats per event", xscale="log")
-    unmoved.set(title="layer weights that the last step left", xlabel="learning rate", ylabel="%", xscale="log")
-    falling.set(title="the same, in a run whose rate halves", xlabel="learning rate", ylabel="%", xscale="log")
+    unmoved.set(title="layer weights that the last step did not move", xlabel="learning rate", ylabel="%", xscale="log")
+    falling.set(title="the same in one run, as its rate halves", xlabel="learning rate", ylabel="%", xscale="log")
     falling.invert_xaxis()  # time runs to the right
     loss.legend(fontsize=7)
     figure.savefig(config.out / "precision.png", dpi=80)
