@@ -11,6 +11,7 @@ from eventmodel.config import ModelConfig
 from server import metrics
 from server.settings import Settings
 from training.config import TrainConfig
+from training.evaluate import EvaluateConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -46,6 +47,14 @@ def test_every_metric_is_documented() -> None:
     own = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
     names = [f"{m._name}_total" if m._type == "counter" else m._name for m in own]
     assert sorted(re.findall(r"^\| `([a-z_]+)`", section("Metrics"), re.MULTILINE)) == sorted(names)
+
+
+def test_every_evaluation_flag_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", section("Evaluation flags"), re.MULTILINE)
+    assert [name for name, _ in rows] == [field.name for field in fields(EvaluateConfig)]
+    for field in fields(EvaluateConfig):
+        if isinstance(field.default, str | int):
+            assert dict(rows)[field.name].strip() == str(field.default)
 
 
 @pytest.mark.parametrize(("config", "prefix"), [(TrainConfig, ""), (ModelConfig, "model.")])

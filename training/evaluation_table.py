@@ -1,0 +1,91 @@
+"""An evaluation's summary as tables for the terminal."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Spread = dict[str, Any]
+
+
+def shown(value: Spread, digits: int, scale: float = 1.0, sign: str = "") -> str:
+    """A mean, and with several runs its standard deviation; a dash where there is nothing to average."""
+    if value["mean"] is None:
+        return "\N{EN DASH}"
+    text = f"{value['mean'] * scale:{sign}.{digits}f}"
+    return text if value["sd"] is None else f"{text} ±{value['sd'] * scale:.{digits}f}"
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Print accuracy, chain and calibration, and the comparison with the baselines."""
+    categories: dict[str, Any] = summary["categories"]
+    joint, what = summary["joint"], summary["provenance"]
+    runs = f", {summary['n_runs']} checkpoints: mean ± standard deviation" if summary["n_runs"] > 1 else ""
+    console.print(f"\n{what['part']} part of {escape(what['data'])}: {summary['n']:,} targets{runs}", soft_wrap=True)
+
+    table = _table("Each category on its own; nll in nats, shares in percent", list(categories))
+    for name in ("nll", "perplexity", "top-1", "top-5", "MRR", "unknown"):
+        table.add_column(name, justify="right")
+    for name, category in categories.items():
+        m = category["marginal"]
+        percent = [shown(m[key], 1, 100) for key in ("top1", "top5")]
+        unknown = f"{category['unknown_rate'] * 100:.1f}"
+        table.add_row(
+            escape(name), shown(m["nll"], 3), shown(m["perplexity"], 1), *percent, shown(m["mrr"], 3), unknown
+        )
+    console.print(table)
+
+    table = _table("Given the event's earlier categories (chain), and calibration errors in percent", list(categories))
+    for name in ("chain nll", "- own nll", "ECE before", "after", "chain before", "after"):
+        table.add_column(name, justify="right")
+    for name, category in categories.items():
+        errors = [shown(category[k][e], 1, 100) for k in ("marginal", "chain") for e in ("ece_before", "ece")]
+        difference = shown(category["chain_minus_marginal"], 3, sign="+")
+        table.add_row(escape(name), shown(category["chain"]["nll"], 3), difference, *errors)
+    console.print(table)
+
+    baselines = summary["baselines"]
+    table = _table("Against the baselines: nll of each, the best in bold; the model's gain on it", list(categories))
+    for name in (*baselines, "skill %", "top-1 points"):
+        table.add_column(name, justify="right")
+    for name, category in categories.items():
+        nlls = [
+            f"[bold]{found['nll']:.3f}[/bold]" if key == category["best_baseline"] else f"{found['nll']:.3f}"
+            for key, found in category["baselines"].items()
+        ]
+        gains = (shown(category["skill"], 1, 100, "+"), shown(category["top1_points"], 1, sign="+"))
+        table.add_row(escape(name), *nlls, *gains)
+    console.print(table)
+
+    console.print(
+        f"nats per event: {shown(joint['nll'], 3)} joint; {shown(joint['sum_of_marginals'], 3)} sum of marginals, "
+        f"against {joint['best_baselines']:.3f} of each category's best baseline",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if "oracle" in summary:
+        _print_oracle(summary["oracle"], console)
+
+
+def _print_oracle(oracle: dict[str, Any], console: Console) -> None:
+    table = _table("Above the oracle, in nats; ± is the standard error over events", list(oracle["categories"]))
+    for name in ("own: oracle", "model", "gap", "chain: oracle", "model", "gap"):
+        table.add_column(name, justify="right")
+    rows = {**oracle["categories"], "mean over categories": oracle["mean_over_categories"]}
+    rows["sum over categories"] = {"marginal": oracle["sum_of_marginals"], "chain": oracle["joint"]}
+    for name, found in rows.items():
+        cells = []
+        for kind in ("marginal", "chain"):
+            f = found[kind]
+            gap = f"{f['gap']['mean']:+.3f} ±{f['gap_standard_error']:.3f}"
+            cells += [f"{f['oracle']:.3f}", f"{f['model']['mean']:.3f}", gap]
+        table.add_row(escape(name), *cells)
+    console.print(table)
+
+
+def _table(title: str, names: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("category", no_wrap=True, min_width=max(map(len, names)))
+    return table

@@ -1,0 +1,29 @@
+"""The loss curves of a run, from the TensorBoard files beside its checkpoints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+TAGS = {"train": "loss/train", "validation": "loss/validation"}
+
+
+@dataclass(frozen=True)
+class LossCurves:
+    """Loss summed over categories, by step; empty where the run has no TensorBoard files."""
+
+    name: str
+    points: dict[str, tuple[list[int], list[float]]]
+    """``train`` and ``validation``: steps and losses."""
+
+
+def read_loss_curves(checkpoint: Path) -> LossCurves:
+    """Of the run that a checkpoint belongs to: RUN/best, or RUN/checkpoints/step-N."""
+    for run in (checkpoint.parent, checkpoint.parent.parent):
+        if (run / "tensorboard").is_dir():
+            events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 2_000}).Reload()
+            there = events.Tags()["scalars"]
+            found = {name: events.Scalars(tag) for name, tag in TAGS.items() if tag in there}
+            points = {name: ([e.step for e in curve], [e.value for e in curve]) for name, curve in found.items()}
+            return LossCurves(run.name, points)
+    return LossCurves(checkpoint.parent.name, {})

@@ -1,0 +1,122 @@
+"""The true negative log-likelihood of a simulated log's events, and how far a model is from it.
+
+``training.simulate`` writes it beside the log: row (of the log), focus, joint, and chain_CATEGORY and
+marginal_CATEGORY for each category. No model can do better on average; by chance one can, on a sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from eventmodel.event_log import EventLog
+from eventmodel.heads import CHAIN, MARGINAL
+from training.evaluation import Scores
+from training.metrics import spread
+from training.read_table import read_table
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Events of a log that the oracle has scored."""
+
+    key: np.ndarray  # (m,) int64, sorted: the event's row and its focus, as one number
+    nll: np.ndarray  # (2, m, C) float64 nats: MARGINAL and CHAIN
+
+    @classmethod
+    def read(cls, path: Path, log: EventLog) -> "Oracle":
+        """Read an oracle's table.
+
+        Raises:
+            ValueError: not the oracle of this log.
+            OSError: not a file.
+        """
+        frame = read_table(path)
+        names = [category.name for category in log.schema.categories]
+        columns = {MARGINAL: [f"marginal_{name}" for name in names], CHAIN: [f"chain_{name}" for name in names]}
+        missing = {"row", "focus", *columns[MARGINAL], *columns[CHAIN]} - set(frame.columns)
+        if missing:
+            raise ValueError(
+                f"{path} has no column {', '.join(sorted(missing)[:3])}: it is not an oracle of the schema "
+                f"{log.schema.name}; name the .oracle file that training.simulate wrote beside this log"
+            )
+        category = log.schema.key_category(log.schema.focus_stream)
+        if category is None:
+            raise ValueError(
+                f"the focus {log.schema.focus} of {log.schema.name} has no vocabulary to find {path}'s names in; "
+                "an oracle needs a focus keyed by a field of kind id"
+            )
+        vocabulary = log.vocabularies[str(log.schema.categories[category].vocabulary)]
+        ids = {name: id_ for id_, name in enumerate(vocabulary, start=1)}
+        focus = np.array([ids.get(name, 0) for name in frame["focus"].cast(pl.String)], np.int64)
+        try:
+            row = frame["row"].cast(pl.Int64).to_numpy()
+            nll = np.stack(
+                [frame.select(columns[kind]).cast(pl.Float64).to_numpy() for kind in (MARGINAL, CHAIN)]
+            )  # (2, m, C)
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{path} holds something other than numbers: {str(error).splitlines()[0]}") from None
+        if not len(row):
+            raise ValueError(f"{path} holds no event; simulate more employees or more days")
+        key = _key(row, focus, len(vocabulary))
+        order = np.argsort(key)
+        return cls(key[order], nll[:, order])
+
+    def find(self, log: EventLog, positions: np.ndarray) -> np.ndarray:
+        """(n,) the oracle's entry for the event after each position, -1 where it has none."""
+        index = log.focus
+        category = log.schema.key_category(log.schema.focus_stream)
+        assert category is not None  # read() has seen to it
+        size = log.codec.sizes[category]
+        focus = index.vocabulary_id[index.entity[positions]].astype(np.int64)
+        key = _key(index.rows[positions + 1], focus, size - 1)
+        at = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+        return np.where((self.key[at] == key) & (focus > 0), at, -1)
+
+
+def _key(row: np.ndarray, focus: np.ndarray, n_names: int) -> np.ndarray:
+    return row * (n_names + 1) + focus
+
+
+def summarise_gap(log: EventLog, oracle_nll: np.ndarray, runs: Sequence[Scores]) -> dict[str, Any]:
+    """How far the runs are above the oracle, in nats.
+
+    Args:
+        oracle_nll: (2, n, C) of the targets, MARGINAL and CHAIN.
+        runs: on the same targets.
+
+    Returns:
+        ``categories`` by name: marginal and chain, each with the oracle's nll, the model's gap to it
+        over the runs, and the standard error of the gap over events (of the runs' mean); ``joint``,
+        ``mean_over_categories`` and ``sum_of_marginals`` alike.
+    """
+    mean_nll = -np.stack([run.log_prob for run in runs]).mean(0, dtype=np.float64)  # (2, n, C)
+
+    def gap(kind: int, columns: slice | int, scale: float = 1.0) -> dict[str, Any]:
+        pick = (slice(None), columns) if isinstance(columns, slice) else (slice(None), slice(columns, columns + 1))
+        floor = oracle_nll[kind][pick].sum(1) * scale
+        of_runs = [-run.log_prob[kind][pick].sum(1, dtype=np.float64).mean() * scale for run in runs]
+        difference = mean_nll[kind][pick].sum(1) * scale - floor
+        return {
+            "oracle": float(floor.mean()),
+            "model": spread(of_runs),
+            "gap": spread(np.array(of_runs) - floor.mean()),
+            "gap_standard_error": float(difference.std() / np.sqrt(len(difference))),
+        }
+
+    whole, n_categories = slice(None), len(log.schema.categories)
+    return {
+        "joint": gap(CHAIN, whole),
+        "sum_of_marginals": gap(MARGINAL, whole),
+        "mean_over_categories": {
+            "chain": gap(CHAIN, whole, 1 / n_categories),
+            "marginal": gap(MARGINAL, whole, 1 / n_categories),
+        },
+        "categories": {
+            category.name: {"marginal": gap(MARGINAL, c), "chain": gap(CHAIN, c)}
+            for c, category in enumerate(log.schema.categories)
+        },
+    }
