@@ -133,13 +133,14 @@ def test_the_table_says_what_metrics_json_says(summary: dict[str, Any]) -> None:
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 100 or "test part" in lines[1]
     for name, category in summary["categories"].items():
-        accuracy, chain, against = (line.split()[1:] for line in lines if line.startswith(f" {name} "))
+        accuracy, chain, calibration, against = (line.split()[1:] for line in lines if line.startswith(f" {name} "))
         m = category["marginal"]
         assert accuracy[0] == f"{m['nll']['mean']:.3f}"
         assert accuracy[2:4] == [f"{m[key]['mean'] * 100:.1f}" for key in ("top1", "top5")]
-        assert accuracy[4] == f"{m['mrr']['mean']:.3f}"
+        assert accuracy[4] == f"{m['mrr']['mean']:.2f}"
         assert chain[0] == f"{category['chain']['nll']['mean']:.3f}"
-        assert against[:5] == [f"{found['nll']:.3f}" for found in category["baselines"].values()]
+        assert calibration[1] == f"{m['ece']['mean'] * 100:.1f}"
+        assert against[:5] == [f"{found['nll']:.2f}" for found in category["baselines"].values()]
 
 
 class Fetched(HTMLParser):

@@ -29,14 +29,13 @@ STYLE: Any = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
 }
-SKILL_RANGE = (-40, 60)
+LOWEST_SKILL = -60
 """Percent; longer bars are cut, and say so."""
 
 
 def skill_chart(categories: dict[str, Any]) -> str:
     """Skill against the best baseline, one bar per category, the highest first."""
     names = sorted(categories, key=lambda name: _percent(categories[name], -np.inf), reverse=True)
-    low, high = SKILL_RANGE
     ends = [0.0]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 0.27 * len(names) + 0.7), layout="constrained")
@@ -48,7 +47,7 @@ def skill_chart(categories: dict[str, Any]) -> str:
                     "the baseline is certain", (0, y), (4, 0), textcoords="offset points", va="center", color=GREY
                 )
                 continue
-            end = float(np.clip(percent, low, high))
+            end = max(percent, LOWEST_SKILL)
             axes.barh(y, end, height=0.62, color=BLUE if percent >= 0 else ORANGE)
             rounded = round(percent, 1)
             text = f"{rounded:+.1f}%".replace("-", "\N{MINUS SIGN}") if rounded else "0.0%"
