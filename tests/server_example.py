@@ -105,7 +105,7 @@ class FakeEngine:
         if "fail" in kinds:
             raise FloatingPointError("the engine fails on purpose")
         if "sleep" in kinds:
-            time.sleep(0.5)
+            time.sleep(1.5)
         if "die" in kinds:
             os._exit(1)
         content = b"".join(h.events.ids.tobytes() + h.events.timestamp.tobytes() for h in query.streams)
