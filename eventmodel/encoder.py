@@ -53,6 +53,11 @@ class EventEncoder(nn.Module):
         unknown = start[torch.searchsorted(start, torch.arange(len(self.table)), right=True) - 1]
         self.row.copy_(torch.where(is_seen, torch.arange(len(self.table)), unknown))
 
+    def is_seen(self, ids: Tensor) -> Tensor:
+        """Which ids (..., C) have an embedding of their own: (..., C) bool."""
+        rows = ids + self.row_offset
+        return self.row[rows] == rows
+
     def embed(self, ids: Tensor) -> Tensor:
         """Each category's embedding: ids (..., C) to (..., C, D)."""
         return F.embedding(self.row[ids + self.row_offset], self.table)

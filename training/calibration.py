@@ -21,14 +21,19 @@ BINS = 15
 def fit_temperatures(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> torch.Tensor:
     """Temperatures (2, C) with the smallest negative log-likelihood on the events after the positions.
 
+    Labels that training never showed, like the month that has just begun, are left out: nobody
+    could be sure of them, and they would teach doubt about all the others.
+
     Nothing but sums over the grid is kept, so that vocabularies of any size fit.
     """
     inverse = 1 / GRID.to(device)
     sums = torch.zeros(2, len(model.sizes), len(GRID), dtype=torch.float64, device=device)
     for label, both in distributions(model, sampler, positions, device):
+        is_seen = model.events.is_seen(label)  # (B, C)
         for kind in (MARGINAL, CHAIN):
             for c, log_probs in enumerate(both[kind]):
-                of_label = log_probs.gather(-1, label[:, c, None])
+                log_probs = log_probs[is_seen[:, c]]
+                of_label = log_probs.gather(-1, label[is_seen[:, c], c, None])
                 for k, beta in enumerate(inverse):
                     sums[kind, c, k] += (torch.logsumexp(log_probs * beta, -1) - of_label[:, 0] * beta).double().sum()
     return _lowest(sums).float().cpu()
