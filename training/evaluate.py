@@ -29,7 +29,6 @@ from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.directory import write_directory
 from eventmodel.event_log import EventLog
 from training.baselines import score_baselines
-from training.config import TrainConfig
 from training.errors import exit_on_user_error
 from training.evaluation import Scores, choose, score
 from training.evaluation_summary import summarise
@@ -94,7 +93,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
         _check_same(path, checkpoint, data, log)
     oracle = Oracle.read(config.oracle, log) if config.oracle else None
     positions = _positions(config, log, checkpoints[0], oracle)
-    device = device_of(TrainConfig(data=data, out=out, device=config.device))
+    device = device_of(config.device)
 
     with _progress(console) as task:
         runs = []

@@ -50,9 +50,10 @@ def _process_group(config: TrainConfig) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    dist.init_process_group("nccl" if device_of(config).type == "cuda" else "gloo")
-    if device_of(config).type == "cuda":
-        torch.cuda.set_device(device_of(config))
+    device = device_of(config.device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -49,7 +49,7 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
-        self.device = device_of(config)
+        self.device = device_of(config.device)
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.log = EventLog.load(config.data)
         n_rows = len(self.log.events.timestamp)
@@ -241,14 +241,14 @@ class Trainer:
         )
 
 
-def device_of(config: TrainConfig) -> torch.device:
-    """The device that this process trains on.
+def device_of(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device that this process runs on; ``auto`` is a GPU where there is one.
 
     Raises:
         ValueError: a GPU was asked for and there is none.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda, but torch finds no GPU; use --device cpu, or install torch for your CUDA")
-    if config.device == "cpu" or not torch.cuda.is_available():
+    if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
