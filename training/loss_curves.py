@@ -1,5 +1,6 @@
 """The loss curves of a run, from the TensorBoard files beside its checkpoints."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,8 @@ TAGS = {"train": "loss/train", "validation": "loss/validation"}
 class LossCurves:
     """Loss summed over categories, by step; empty where the run has no TensorBoard files."""
 
-    name: str
     points: dict[str, tuple[list[int], list[float]]]
-    """``train`` and ``validation``: steps and losses."""
+    """``train`` and ``validation``, as far as there are any: steps and losses."""
 
 
 def read_loss_curves(checkpoint: Path) -> LossCurves:
@@ -23,7 +23,11 @@ def read_loss_curves(checkpoint: Path) -> LossCurves:
         if (run / "tensorboard").is_dir():
             events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 2_000}).Reload()
             there = events.Tags()["scalars"]
-            found = {name: events.Scalars(tag) for name, tag in TAGS.items() if tag in there}
-            points = {name: ([e.step for e in curve], [e.value for e in curve]) for name, curve in found.items()}
-            return LossCurves(run.name, points)
-    return LossCurves(checkpoint.parent.name, {})
+            points = {}
+            for name, tag in TAGS.items():
+                # a run that diverged ends in a loss that is no number, behind the checkpoints that it left
+                curve = [e for e in events.Scalars(tag) if math.isfinite(e.value)] if tag in there else []
+                if curve:
+                    points[name] = ([e.step for e in curve], [e.value for e in curve])
+            return LossCurves(points)
+    return LossCurves({})

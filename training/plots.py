@@ -104,16 +104,17 @@ def loss_chart(curves: Sequence[LossCurves]) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 2.7), layout="constrained")
         axes = figure.subplots()
-        for number, curve in enumerate(curves):
+        for curve in curves:
             for name, colour, width, alpha in (("train", "#9aa5b1", 0.9, 0.8), ("validation", BLUE, 1.5, 0.85)):
                 if name in curve.points:
                     steps, losses = curve.points[name]
-                    label = name if number == 0 else None
+                    label = name if name not in axes.get_legend_handles_labels()[1] else None
                     marker = "o" if name == "validation" else None
                     axes.plot(steps, losses, color=colour, lw=width, alpha=alpha, label=label, marker=marker, ms=2.5)
         everything = [loss for curve in curves for _, losses in curve.points.values() for loss in losses]
         top = np.quantile(everything, 0.98)  # the first steps would flatten the rest
-        axes.set_ylim(min(everything) - 0.03 * (top - min(everything)), top)
+        if top > min(everything):
+            axes.set_ylim(min(everything) - 0.03 * (top - min(everything)), top)
         axes.set(xlabel="step", ylabel="loss, nats per event")
         axes.legend(frameon=False)
         _open(axes)
