@@ -25,13 +25,8 @@ def write_directory(path: Path, replaces: str) -> Iterator[Path]:
         OSError: the disk is full or the place is not writable; ``path`` is as it was.
     """
     path = Path(path)
-    if path.exists() and not (path / replaces).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} exists and holds something else; name a new directory, or remove it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    draft = _new_draft(path, replaces)
     old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
     try:
         yield draft
         for file in draft.rglob("*"):
@@ -48,6 +43,24 @@ def write_directory(path: Path, replaces: str) -> Iterator[Path]:
         if old.exists() and not path.exists():
             os.rename(old, path)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_place(path: Path, replaces: str) -> None:
+    """Raise now what ``write_directory`` would raise at its start: for programs that work long before they write."""
+    shutil.rmtree(_new_draft(Path(path), replaces))
+
+
+def _new_draft(path: Path, replaces: str) -> Path:
+    if path.exists() and not (path / replaces).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} exists and holds something else; name a new directory, or remove it")
+    draft = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+    except OSError as error:  # which names the draft, or a parent that is a file
+        raise OSError(f"{path} cannot be written ({error.strerror or error}); name another directory") from None
+    return draft
 
 
 def point(link: Path, target: Path) -> None:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from eventmodel.directory import point, write_directory
+from eventmodel.directory import check_place, point, write_directory
 
 
 def names(path) -> list[str]:
@@ -56,6 +56,22 @@ def test_what_is_of_another_kind_is_refused_and_stays(tmp_path, kind):
     with pytest.raises(FileExistsError, match="holds something else"):
         write(place, "new")
     assert place.read_text() == "mine" if kind == "file" else names(place) == ["mine"]
+
+
+def test_a_place_below_a_file_is_refused_by_its_own_name(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/a cannot be written \(.*\); name another directory"):
+        write(tmp_path / "file" / "a", "new")
+
+
+def test_checking_a_place_raises_what_writing_would_and_leaves_it_as_it_is(tmp_path):
+    check_place(tmp_path / "a", replaces="header")
+    assert names(tmp_path) == []
+    write(tmp_path / "a", "old")
+    check_place(tmp_path / "a", replaces="header")
+    assert names(tmp_path / "a") == ["header"]
+    with pytest.raises(FileExistsError, match="holds something else"):
+        check_place(tmp_path / "a", replaces="another")
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path):

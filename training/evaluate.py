@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eventmodel.checkpoint import Checkpoint, load_checkpoint
-from eventmodel.directory import write_directory
+from eventmodel.codec import Moment
+from eventmodel.directory import check_place, write_directory
 from eventmodel.event_log import EventLog
 from training.baselines import score_baselines
 from training.errors import exit_on_user_error
@@ -87,6 +88,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     """
     checkpoints = [load_checkpoint(path) for path in config.checkpoint]
     data = config.data or Path(checkpoints[0].training["data"])
+    if config.data is None and not data.exists():
+        raise ValueError(f"{config.checkpoint[0]} was trained on {data}, which is not there; name its log with --data")
     out = config.out or config.checkpoint[0].parent / f"evaluation-{config.part}"
     log = EventLog.load(data)
     for path, checkpoint in zip(config.checkpoint, checkpoints, strict=True):
@@ -94,6 +97,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     oracle = Oracle.read(config.oracle, log) if config.oracle else None
     positions = _positions(config, log, checkpoints[0], oracle)
     device = device_of(config.device)
+    check_place(out, replaces=METRICS)  # before minutes of measuring
 
     with _progress(console) as task:
         runs = []
@@ -175,11 +179,16 @@ def _provenance(
 ) -> dict[str, Any]:
     """Where the numbers come from."""
     targets = log.focus.rows[positions + 1]
-    first, last = (_wall_time(log, int(row)) for row in (targets[0], targets[-1]))
+    timestamp = log.events.timestamp[targets]  # a log that is split by entity is not in the order of time
+    first, last = (
+        Moment(int(timestamp[i]), int(log.events.utc_offset[targets[i]])).wall.isoformat(timespec="seconds")
+        for i in (timestamp.argmin(), timestamp.argmax())
+    )
     return {
         "command": shlex.join(["python", "-m", "training.evaluate", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "schema": log.schema.name,
+        "focus": log.schema.focus,
         "data": str(data),
         "part": config.part,
         "targets": len(positions),
@@ -205,11 +214,6 @@ def _provenance(
         },
         "machine": platform.machine(),
     }
-
-
-def _wall_time(log: EventLog, row: int) -> str:
-    seconds = int(log.events.timestamp[row]) // 1_000_000 + int(log.events.utc_offset[row])
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def main() -> None:
