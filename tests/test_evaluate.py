@@ -298,6 +298,23 @@ def test_an_oracle_of_another_log_is_refused(small_log: EventLog, tmp_path: Path
         Oracle.read(tmp_path / "other.parquet", small_log)
 
 
+def test_an_oracle_of_another_simulation_is_refused(small_log: EventLog, oracle_file: Path, tmp_path: Path) -> None:
+    other = pl.read_parquet(oracle_file).with_columns(pl.col("focus").reverse())
+    other.write_parquet(tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=r"is the oracle of another log: row \d+ \(and [\d,]+ more\)"):
+        Oracle.read(tmp_path / "other.parquet", small_log)
+
+
+def test_an_oracle_of_another_split_is_refused(small_log: EventLog, oracle_file: Path, tmp_path: Path) -> None:
+    shutil.copy(oracle_file, tmp_path / "log.oracle.parquet")
+    ends = {"train_end": small_log.train_end, "validation_end": small_log.validation_end}
+    (tmp_path / "log.oracle.json").write_text(json.dumps(ends))
+    Oracle.read(tmp_path / "log.oracle.parquet", small_log)
+    (tmp_path / "log.oracle.json").write_text(json.dumps(ends | {"train_end": 1}))
+    with pytest.raises(ValueError, match="with the default --train and --validation"):
+        Oracle.read(tmp_path / "log.oracle.parquet", small_log)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

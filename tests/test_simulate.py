@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from eventmodel.config import ModelConfig
 from eventmodel.schema import load_schema
 from training import simulate as program
+from training.oracle import Oracle
 from training.prepare import prepare
 from training.read_table import read_table
+from training.sampling import Sampler
 from training.simulate import SimulateConfig, Simulation, beside, run, save
 from training.simulation import simulator
 from training.simulation.anomalies import COST, HOUR, HOURS_LATER, JOB, LOCATION, disturb
@@ -396,6 +399,16 @@ def test_the_tables_lie_beside_the_log(found, tmp_path, suffix):
     assert read_table(config.out).height == len(found.events.time)
     assert read_table(beside(config.out, "anomalies")).columns == ["row", "kind"]
     assert read_table(beside(config.out, "oracle")).height == len(found.coverage.rows)
+
+
+def test_the_oracle_is_found_in_the_prepared_log(found, log, tmp_path):
+    config = SimulateConfig(out=tmp_path / "log.parquet")
+    save(config, found)
+    prepared = log[0]
+    oracle = Oracle.read(beside(config.out, "oracle"), prepared)
+    positions = Sampler(prepared, ModelConfig(), prepared.validation_end, len(prepared.events.timestamp)).positions
+    place = oracle.find(prepared, positions)
+    assert sorted(place[place >= 0]) == list(range(len(found.coverage.rows)))
 
 
 def test_the_summary_holds_the_means_of_the_table(found, tmp_path):

@@ -4,6 +4,7 @@
 marginal_CATEGORY for each category. No model can do better on average; by chance one can, on a sample.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,23 +63,48 @@ class Oracle:
         if not len(row):
             raise ValueError(f"{path} holds no event; simulate more employees or more days")
         key = _key(row, focus, len(vocabulary))
+        # rows and names of another log are found by chance here and there
+        strange = row[(focus > 0) & ~np.isin(key, _keys(log, np.arange(len(log.focus.rows))))]
+        if len(strange):
+            raise ValueError(
+                f"{path} is the oracle of another log: row {strange[0]} (and {len(strange) - 1:,} more) is another "
+                "person's event here; name the .oracle file that training.simulate wrote beside this log"
+            )
+        _check_split(path.with_suffix(".json"), log)
         order = np.argsort(key)
         return cls(key[order], nll[:, order])
 
     def find(self, log: EventLog, positions: np.ndarray) -> np.ndarray:
         """(n,) the oracle's entry for the event after each position, -1 where it has none."""
-        index = log.focus
-        category = log.schema.key_category(log.schema.focus_stream)
-        assert category is not None  # read() has seen to it
-        size = log.codec.sizes[category]
-        focus = index.vocabulary_id[index.entity[positions]].astype(np.int64)
-        key = _key(index.rows[positions + 1], focus, size - 1)
+        key = _keys(log, positions + 1)
+        is_known = log.focus.vocabulary_id[log.focus.entity[positions]] > 0
         at = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
-        return np.where((self.key[at] == key) & (focus > 0), at, -1)
+        return np.where((self.key[at] == key) & is_known, at, -1)
+
+
+def _keys(log: EventLog, positions: np.ndarray) -> np.ndarray:
+    """(n,) the key of the event at each position of the focus stream's index."""
+    category = log.schema.key_category(log.schema.focus_stream)
+    assert category is not None  # read() has seen to it
+    focus = log.focus.vocabulary_id[log.focus.entity[positions]].astype(np.int64)
+    return _key(log.focus.rows[positions], focus, log.codec.sizes[category] - 1)
 
 
 def _key(row: np.ndarray, focus: np.ndarray, n_names: int) -> np.ndarray:
     return row * (n_names + 1) + focus
+
+
+def _check_split(summary: Path, log: EventLog) -> None:
+    """The probabilities are those of ids, and the ids those of one training part."""
+    if not summary.is_file():
+        return
+    stated = json.loads(summary.read_text("utf-8"))
+    ends = tuple(stated.get(name) for name in ("train_end", "validation_end"))
+    if ends != (log.train_end, log.validation_end):
+        raise ValueError(
+            f"{summary} is of a log whose parts end at rows {ends}, not {(log.train_end, log.validation_end)}; "
+            "prepare the log again, with the default --train and --validation"
+        )
 
 
 def summarise_gap(log: EventLog, oracle_nll: np.ndarray, runs: Sequence[Scores]) -> dict[str, Any]:
