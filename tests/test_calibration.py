@@ -1,4 +1,4 @@
-"""Temperatures, and how calibration is measured."""
+"""Temperatures."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
-from training.calibration import GRID, _lowest, expected_calibration_error, fit_temperatures
+from training.calibration import GRID, _lowest, fit_temperatures
 from training.evaluation import choose, score
 from training.sampling import Sampler
 
@@ -83,20 +83,3 @@ def test_calibration_never_changes_the_order_of_values(run_directory: Path, vali
     calibrated = score(model, validation, positions, CPU)
     model.heads.temperature.fill_(1)
     assert np.array_equal(score(model, validation, positions, CPU).predicted, calibrated.predicted)
-
-
-def test_a_forecaster_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
-    confidence = np.full((1000, 1), 0.7, np.float32)
-    is_right = (np.arange(1000) % 10 < 7)[:, None]
-    assert expected_calibration_error(confidence, is_right) == pytest.approx(0, abs=1e-6)
-
-
-def test_a_forecaster_that_is_sure_and_right_half_the_time_is_half_off() -> None:
-    is_right = (np.arange(1000) % 2 == 0)[:, None]
-    assert expected_calibration_error(np.ones((1000, 1), np.float32), is_right) == pytest.approx(0.5)
-
-
-def test_errors_of_opposite_sign_in_different_bins_do_not_cancel() -> None:
-    confidence = np.repeat([0.3, 0.7], 500)[:, None]
-    is_right = np.repeat([True, False], 500)[:, None]
-    assert expected_calibration_error(confidence, is_right) == pytest.approx(0.7)

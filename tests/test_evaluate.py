@@ -21,12 +21,11 @@ from eventmodel.checkpoint import load_checkpoint
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
 from training.baselines import BASELINES, score_baselines
-from training.calibration import expected_calibration_error
 from training.evaluate import EvaluateConfig, evaluate
 from training.evaluation import Scores, choose, score
 from training.evaluation_summary import summarise
 from training.evaluation_table import print_summary
-from training.metrics import MEANING, SLICES
+from training.metrics import MEANING, SLICES, expected_calibration_error
 from training.oracle import Oracle
 from training.sampling import Sampler
 

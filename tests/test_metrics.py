@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from training.calibration import BINS, expected_calibration_error
-from training.metrics import accuracy, reliability, skill, slice_masks, spread
+from training.metrics import BINS, accuracy, expected_calibration_error, reliability, skill, slice_masks, spread
 
 
 def test_a_perfect_forecaster_loses_nothing_and_ranks_first() -> None:
@@ -82,14 +81,21 @@ def test_reliability_counts_every_target_once() -> None:
     assert found.targets.sum(1).tolist() == [300] * 3
 
 
-def test_the_calibration_error_is_the_mean_gap_of_a_reliability_diagram() -> None:
-    random = np.random.default_rng(0)
-    confidence = random.random((300, 3)).astype(np.float32)
-    confidence[0] = 1
-    is_right = random.random((300, 3)) < confidence**2
-    found = reliability(confidence, is_right)
-    gap = np.nansum(found.targets * np.abs(found.confidence - found.accuracy), 1) / 300
-    np.testing.assert_allclose(gap, expected_calibration_error(confidence, is_right), rtol=1e-5)
+def test_a_forecaster_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
+    confidence = np.full((1000, 1), 0.7, np.float32)
+    is_right = (np.arange(1000) % 10 < 7)[:, None]
+    assert expected_calibration_error(confidence, is_right) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_forecaster_that_is_sure_and_right_half_the_time_is_half_off() -> None:
+    is_right = (np.arange(1000) % 2 == 0)[:, None]
+    assert expected_calibration_error(np.ones((1000, 1), np.float32), is_right) == pytest.approx(0.5)
+
+
+def test_errors_of_opposite_sign_in_different_bins_do_not_cancel() -> None:
+    confidence = np.repeat([0.3, 0.7], 500)[:, None]
+    is_right = np.repeat([True, False], 500)[:, None]
+    assert expected_calibration_error(confidence, is_right) == pytest.approx(0.7)
 
 
 def test_several_runs_give_a_mean_and_a_sample_deviation() -> None:
@@ -101,4 +107,4 @@ def test_a_single_run_has_no_deviation() -> None:
 
 
 def test_what_is_not_a_number_is_null() -> None:
-    assert spread([1.0, float("nan")]) == {"mean": None, "sd": None}
+    assert spread([1.0, float("nan")]) == {"mean": None, "sd": None, "runs": [1.0, None]}

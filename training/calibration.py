@@ -15,7 +15,6 @@ from training.sampling import Sampler
 
 GRID = torch.logspace(-0.5, 0.5, 21)
 """Temperatures that are tried, from 0.32 to 3.2; between them a parabola decides."""
-BINS = 15
 
 
 def fit_temperatures(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -50,19 +49,3 @@ def _lowest(nll: torch.Tensor) -> torch.Tensor:
     start, step = GRID[0].log(), (GRID[-1] / GRID[0]).log() / (len(GRID) - 1)
     fitted = (start + step * (inside + shift)).exp()
     return torch.where(nll.amax(-1) - nll.amin(-1) > 1e-6, fitted, torch.ones_like(fitted))
-
-
-def expected_calibration_error(confidence: np.ndarray, is_right: np.ndarray) -> np.ndarray:
-    """Mean distance of confidence from accuracy, over equally wide bins of confidence.
-
-    Args:
-        confidence: (n, C) probability of the predicted value.
-        is_right: (n, C) bool, whether it came true.
-
-    Returns:
-        (C,), from 0 to 1.
-    """
-    n, n_categories = confidence.shape
-    cell = np.minimum((confidence * BINS).astype(np.int64), BINS - 1) + np.arange(n_categories) * BINS
-    gap = np.bincount(cell.ravel(), (confidence - is_right).ravel(), minlength=BINS * n_categories)
-    return np.abs(gap.reshape(n_categories, BINS)).sum(1) / n

@@ -30,9 +30,18 @@ import numpy as np
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
 from training.baselines import BASELINES, DESCRIPTION, BaselineScores
-from training.calibration import expected_calibration_error
 from training.evaluation import Scores
-from training.metrics import MEANING, SLICES, accuracy, number, reliability, skill, slice_masks, spread
+from training.metrics import (
+    MEANING,
+    SLICES,
+    accuracy,
+    expected_calibration_error,
+    number,
+    reliability,
+    skill,
+    slice_masks,
+    spread,
+)
 
 FORMAT = "event model evaluation"
 FORMAT_VERSION = 1

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.calibration import BINS
-
+BINS = 15
+"""Equally wide bins of confidence, by which calibration is measured."""
 MEANING = {
     "nll": "mean negative log-likelihood of what happened, in nats; lower is better",
     "perplexity": "exp(nll): as uncertain as an even choice among so many values",
     "top1": "share of targets that were the most probable value",
     "top5": "share of targets among the five most probable values",
     "mrr": "mean reciprocal rank of what happened, among all values of the category",
-    "ece": "expected calibration error: mean distance between confidence and accuracy, over 15 bins of confidence",
+    "ece": f"expected calibration error: mean distance between confidence and accuracy, over {BINS} bins of confidence",
     "ece_before": "the same before calibration",
     "nll_before": "nll before calibration",
     "skill": "1 - nll of the model / nll of the best baseline; none where that baseline is below 0.01 nats: "
@@ -78,6 +78,20 @@ def skill(nll: np.ndarray, best_nll: np.ndarray) -> np.ndarray:
         return np.where(best_nll < CERTAIN_NATS, np.nan, 1 - nll / best_nll)
 
 
+def expected_calibration_error(confidence: np.ndarray, is_right: np.ndarray) -> np.ndarray:
+    """Mean distance of confidence from accuracy, over the bins.
+
+    Args:
+        confidence: (n, C) probability of the predicted value.
+        is_right: (n, C) bool, whether it came true.
+
+    Returns:
+        (C,), from 0 to 1.
+    """
+    found = reliability(confidence, is_right)
+    return np.nansum(found.targets * np.abs(found.confidence - found.accuracy), 1) / len(confidence)
+
+
 class Reliability(NamedTuple):
     """What a reliability diagram shows, per bin of confidence and category; NaN in empty bins."""
 
@@ -87,7 +101,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: np.ndarray, is_right: np.ndarray) -> Reliability:
-    """Bin targets by confidence, in the bins of ``expected_calibration_error``.
+    """Bin targets by confidence.
 
     Args:
         confidence: (n, C) probability of the predicted value.
@@ -105,14 +119,14 @@ def reliability(confidence: np.ndarray, is_right: np.ndarray) -> Reliability:
     return Reliability(count, *mean)
 
 
-def spread(runs: Sequence[float] | np.ndarray) -> dict[str, float | list[float] | None]:
+def spread(runs: Sequence[float] | np.ndarray) -> dict[str, float | list[float | None] | None]:
     """A number's mean over runs, its sample standard deviation (None for a single run), and the runs.
 
-    A number that is NaN becomes None, as JSON has it.
+    A number that is NaN becomes None, as JSON has it, and so do mean and deviation then.
     """
     values = np.array(runs, np.float64)
     if np.isnan(values).any():
-        return {"mean": None, "sd": None}
+        return {"mean": None, "sd": None, "runs": [number(value) for value in values]}
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
     return {"mean": float(values.mean()), "sd": sd, "runs": values.tolist()}
 
