@@ -35,15 +35,12 @@ def next_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> d
     That is the nearest one, unless it has passed: then the month is at fault if the nearest such
     day of any month has not (on the 31st, "the 1st of this month" is tomorrow).
     """
-    of_any = (nearest_wall(near, any_month, day, hour, minute) for any_month in range(1, 13))
-    found = [wall for wall in of_any if wall is not None]
-    for nearest in (
-        nearest_wall(near, month, day, hour, minute),
-        min(found, key=lambda wall: abs(wall - near), default=None),
-    ):
-        if nearest is not None and nearest >= near:
-            return nearest
-    return None
+    nearest = nearest_wall(near, month, day, hour, minute)
+    if nearest is None or nearest < near:
+        of_any = (nearest_wall(near, any_month, day, hour, minute) for any_month in range(1, 13))
+        found = [wall for wall in of_any if wall is not None]
+        nearest = min(found, key=lambda wall: abs(wall - near), default=None)
+    return nearest if nearest is not None and nearest >= near else None
 
 
 def first_wall(from_: datetime, allowed: Sequence[np.ndarray]) -> datetime | None:
@@ -52,6 +49,8 @@ def first_wall(from_: datetime, allowed: Sequence[np.ndarray]) -> datetime | Non
     Args:
         allowed: of month, day, hour and minute, a mask (bool) over the ids.
     """
+    if all(mask[id_] for mask, id_ in zip(allowed, datetime_ids(from_), strict=True)):
+        return from_
     months, days, hours, minutes = allowed
     times = [(h - 1, m - 1) for h in np.flatnonzero(hours[1:]) + 1 for m in np.flatnonzero(minutes[1:]) + 1]
     day = from_.replace(hour=0, minute=0, second=0, microsecond=0)

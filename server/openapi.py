@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 
 from eventmodel.bundle import Bundle
+from eventmodel.engine.times import SAMPLES
 from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
-from server.request import DEFAULT_TOP_K
+from server.request import DEFAULT_TOP_K, MAX_QUANTILES
 
 Json = dict[str, Any]
 
@@ -97,7 +98,18 @@ def request_schema(bundle: Bundle) -> Json:
                 {name: {"type": "array", "items": {"type": "string"}, "minItems": 1} for name in categories},
                 description="Per category, the only values that may happen.",
             ),
-            "observed": _event(schema, "An event to score as the next one: its probability and surprise."),
+            "quantiles": {
+                "type": "array",
+                "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "maxItems": MAX_QUANTILES,
+                "description": "Levels, lowest first, at which each event's time is wanted, as 0.1, 0.5 and 0.9. "
+                f"They take {SAMPLES} sampled events per future event, and so time; none where it is left out.",
+            },
+            "observed": _event(
+                schema,
+                "An event to score as the next one, whatever is allowed: its probability and surprise. A field left "
+                "out is blank; an event that names nobody is the focus's own.",
+            ),
         },
         required=["streams"],
     )
@@ -165,7 +177,13 @@ def response_schema(schema: Schema) -> Json:
         }
     )
     by_category = {"type": "object", "additionalProperties": distribution}
-    scores = {"type": "object", "additionalProperties": _object({"probability": probability, "surprise": nats})}
+    score = _object({"probability": probability, "surprise": nats, "expected": {"type": "number", "minimum": 0}})
+    scores = {"type": "object", "additionalProperties": score}
+    when = {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "The event's time by level: it is not later with that probability.",
+    }
     fields = {f.name: {"type": ["string", "null"]} for f in schema.fields if not isinstance(f, KeyField)}
     return _object(
         {
@@ -173,7 +191,10 @@ def response_schema(schema: Schema) -> Json:
             "focus": {"type": "string"},
             "now": {"type": "string"},
             "unknown_values": {"type": "integer"},
-            "events": {"type": "array", "items": _object({"event": _object(fields), "categories": by_category})},
+            "events": {
+                "type": "array",
+                "items": _object({"event": _object(fields), "when": when, "categories": by_category}),
+            },
             "observed": _object({"categories": scores, "joint": _object({"log_probability": nats, "surprise": nats})}),
         }
     )

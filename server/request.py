@@ -22,8 +22,9 @@ from server.histories import (
     unreadable,
 )
 
-KEYS = ("streams", "focus", "now", "horizon", "top_k", "categories", "allowed", "observed")
+KEYS = ("streams", "focus", "now", "horizon", "top_k", "categories", "allowed", "quantiles", "observed")
 DEFAULT_TOP_K = 5
+MAX_QUANTILES = 9
 
 
 class PredictRequest(NamedTuple):
@@ -55,7 +56,7 @@ def read_request(body: bytes, bundle: Bundle) -> PredictRequest:
     now = _read_now(codec, streams, document.get("now"))
     for stream in schema.streams:
         _check_not_after(now, schema, entities[stream.name], streams[stream.name])
-    observed, unknown_observed = _read_observed(codec, now, document.get("observed"))
+    observed, unknown_observed = _read_observed(codec, now, focus, document.get("observed"))
     query = Query(
         streams=tuple(streams[s.name].histories for s in schema.streams),
         now=now.timestamp,
@@ -63,6 +64,7 @@ def read_request(body: bytes, bundle: Bundle) -> PredictRequest:
         horizon=_read_horizon(document.get("horizon"), bundle.max_horizon),
         allowed=_read_allowed(codec, document.get("allowed")),
         observed=observed,
+        quantiles=_read_quantiles(document.get("quantiles")),
     )
     return PredictRequest(
         query=query,
@@ -280,8 +282,31 @@ def _ids(id_of: Mapping[str, int], values: Collection[object], loc: str) -> np.n
     return np.array(ids, np.int64)
 
 
-def _read_observed(codec: Codec, now: Moment, value: object) -> tuple[np.ndarray | None, int]:
-    """The (C,) ids of the event to score, and how many of its values the vocabularies lack."""
+def _read_quantiles(value: object) -> tuple[float, ...]:
+    """Levels at which each event's time is wanted."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        message = f"expected a list of levels, not {quoted(value)}"
+        raise RequestError("not_a_list", "quantiles", message, "Send [0.1, 0.5, 0.9].")
+    if len(value) > MAX_QUANTILES:
+        message = f"{len(value)} levels are over the limit"
+        raise RequestError("too_many_quantiles", "quantiles", message, f"Send at most {MAX_QUANTILES}.")
+    for i, level in enumerate(value):
+        if not isinstance(level, int | float) or isinstance(level, bool) or not 0 < level < 1:
+            message = f"{quoted(level)} is not a level strictly between 0 and 1"
+            raise RequestError("bad_quantile", f"quantiles[{i}]", message, "Send 0.5 for the median.")
+        if i and level <= value[i - 1]:
+            message = f"{level} is not above the level before it"
+            raise RequestError("quantiles_out_of_order", f"quantiles[{i}]", message, "Send each once, lowest first.")
+    return tuple(value)
+
+
+def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tuple[np.ndarray | None, int]:
+    """The (C,) ids of the event to score, and how many of its values the vocabularies lack.
+
+    The focus's next event concerns the focus: one that names nobody is read as the focus's own.
+    """
     if value is None:
         return None, 0
     if not isinstance(value, dict):
@@ -291,6 +316,9 @@ def _read_observed(codec: Codec, now: Moment, value: object) -> tuple[np.ndarray
     for name in value:
         if name not in codec.schema.field_by_name:
             raise unknown_field(codec.schema, name, f"observed.{name[:60]}")
+    keys = codec.schema.focus_stream.keys
+    if all(value.get(key) in (None, "") for key in keys):
+        value = value | {keys[0]: focus}
     columns = {name: [item] for name, item in value.items()}
     try:
         event = codec.encode_columns(columns, 1)

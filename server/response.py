@@ -7,7 +7,9 @@ import numpy as np
 import orjson
 
 from eventmodel.bundle import Bundle
+from eventmodel.codec import Codec
 from eventmodel.engine.query import Answer
+from eventmodel.schema import Category
 from server.request import PredictRequest
 
 
@@ -27,6 +29,7 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> bytes:
         "events": [
             {
                 "event": codec.decode(answer.ids[step].tolist(), int(answer.timestamp[step])),
+                **_when(codec, request.query.quantiles, answer.when, step),
                 "categories": {
                     schema.categories[c].name: _distribution(
                         answer.log_probs[step, start[c] : start[c + 1]], codec.names[c], request.top_k
@@ -37,10 +40,20 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> bytes:
             for step in range(len(answer.log_probs))
         ],
     }
-    if answer.observed_log_prob is not None:
-        body["observed"] = _observed(schema.categories, request.categories, answer.observed_log_prob)
+    if answer.observed_log_prob is not None and answer.observed_entropy is not None:
+        body["observed"] = _observed(
+            schema.categories, request.categories, answer.observed_log_prob, answer.observed_entropy
+        )
     # float32 in, so that a probability is written with the nine digits that it has
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _when(codec: Codec, levels: Sequence[float], when: np.ndarray | None, step: int) -> dict[str, Any]:
+    """The quantiles of one event's time by level; nothing where none were asked for."""
+    if when is None:
+        return {}
+    moments = (codec.at_timestamp(int(timestamp)) for timestamp in when[step])
+    return {"when": {str(level): codec.iso(moment) for level, moment in zip(levels, moments, strict=True)}}
 
 
 def _distribution(log_p: np.ndarray, names: Sequence[str | None], top_k: int | None) -> dict[str, Any]:
@@ -80,16 +93,23 @@ def largest(p: np.ndarray, candidates: np.ndarray, k: int | None) -> np.ndarray:
     return candidates[np.argsort(-p[candidates], kind="stable")][:k]
 
 
-def _observed(categories: Sequence[Any], shown: Sequence[int], log_prob: np.ndarray) -> dict[str, Any]:
+def _observed(
+    categories: Sequence[Category], shown: Sequence[int], log_prob: np.ndarray, expected: np.ndarray
+) -> dict[str, Any]:
     """Probability and surprise of the observed event.
 
     Args:
         log_prob: (2, C) of each category on its own, then along the chain.
+        expected: (C,) the surprise to be expected of each category: its entropy.
     """
     joint = float(log_prob[1].astype(np.float64).sum())
     return {
         "categories": {
-            categories[c].name: {"probability": np.exp(log_prob[0, c]), "surprise": _finite(-float(log_prob[0, c]))}
+            categories[c].name: {
+                "probability": np.exp(log_prob[0, c]),
+                "surprise": _finite(-float(log_prob[0, c])),
+                "expected": expected[c],
+            }
             for c in shown
         },
         "joint": {"log_probability": _finite(joint), "surprise": _finite(-joint)},

@@ -16,6 +16,7 @@ from eventmodel.bundle import Bundle, load_bundle, write_bundle
 from eventmodel.config import ModelConfig
 from eventmodel.engine.query import Answer, Query
 from eventmodel.schema import Schema
+from eventmodel.surprise import entropy
 from server.run import serve
 from server.settings import read_settings
 
@@ -66,6 +67,7 @@ def example() -> dict[str, Any]:
         "top_k": 3,
         "categories": ["Kind", "Site", "Time_Event_Hour"],
         "allowed": {"Site": ["s1", "s2", "s3"], "Time_Event_Hour": [8, "9"]},
+        "quantiles": [0.1, 0.5, 0.9],
         "observed": event(20, Kind="out"),
     }
 
@@ -113,13 +115,19 @@ class FakeEngine:
         logits = np.random.default_rng(list(seed)).normal(size=(query.horizon, self.start[-1])).astype(np.float32)
         if query.allowed is not None:
             logits[:, ~query.allowed] = -np.inf
-        log_probs = np.concatenate([_log_softmax(part) for part in np.split(logits, self.start[1:-1], axis=1)], axis=1)
+        log_probs = _log_softmax_of(logits, self.start)
         ids = np.stack([p.argmax(1) for p in np.split(log_probs, self.start[1:-1], axis=1)], axis=1).astype(np.int32)
         timestamp = query.now + 60_000_000 * np.arange(1, query.horizon + 1)
-        observed = None
+        observed = expected = None
         if query.observed is not None:
             observed = np.tile(log_probs[0, self.start[:-1] + query.observed], (2, 1))
-        return Answer(log_probs, ids, timestamp, observed)
+            expected = entropy(_log_softmax_of(logits[:1], self.start), self.start[:-1])[0]
+        when = timestamp[:, None] + (3_600_000_000 * np.array(query.quantiles)).astype(np.int64)
+        return Answer(log_probs, ids, timestamp, observed, expected, when if query.quantiles else None)
+
+
+def _log_softmax_of(logits: np.ndarray, start: np.ndarray) -> np.ndarray:
+    return np.concatenate([_log_softmax(part) for part in np.split(logits, start[1:-1], axis=1)], axis=1)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

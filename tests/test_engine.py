@@ -193,6 +193,115 @@ def test_the_chain_s_first_category_is_a_marginal(engine: Engine, queries: list[
     np.testing.assert_allclose(answer.observed_log_prob[1, 0], answer.observed_log_prob[0, 0], atol=1e-4)
 
 
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def test_what_was_to_be_expected_of_an_observed_event_is_the_marginals_entropy(
+    engine: Engine, queries: list[Query]
+) -> None:
+    observed = np.ones(len(engine.codec.sizes), np.int32)
+    answer = engine.answer([queries[1]._replace(observed=observed)])[0]
+    assert answer.observed_entropy is not None
+    per_category = np.split(answer.log_probs[0].astype(np.float64), np.cumsum(engine.codec.sizes)[:-1])
+    expected = [-(np.exp(log_p) * log_p).sum() for log_p in per_category]
+    np.testing.assert_allclose(answer.observed_entropy, expected, atol=1e-4)
+
+
+def test_an_observed_event_is_scored_whatever_is_allowed_and_however_far_it_goes(
+    engine: Engine, queries: list[Query]
+) -> None:
+    observed = np.ones(len(engine.codec.sizes), np.int32)
+    start = np.cumsum([0, *engine.codec.sizes])
+    allowed = np.ones(start[-1], bool)
+    allowed[start[1] : start[2]] = False
+    allowed[start[1] + 2] = True
+    plain = engine.answer([queries[1]._replace(observed=observed)])[0]
+    other = engine.answer([queries[1]._replace(observed=observed, allowed=allowed, horizon=4)])[0]
+    assert plain.observed_log_prob is not None
+    assert other.observed_log_prob is not None
+    np.testing.assert_allclose(plain.observed_log_prob, other.observed_log_prob, atol=1e-5)
+
+
+def test_no_quantiles_are_sampled_that_are_not_asked_for(engine: Engine, queries: list[Query]) -> None:
+    assert engine.answer([queries[0]])[0].when is None
+
+
+def test_quantiles_of_every_event_increase_and_are_never_before_the_event_before(
+    engine: Engine, queries: list[Query]
+) -> None:
+    asked = [q._replace(horizon=3, quantiles=LEVELS) for q in queries]
+    for one, answer in zip(asked, engine.answer(asked), strict=True):
+        assert answer.when is not None
+        assert answer.when.shape == (3, len(LEVELS))
+        assert (np.diff(answer.when, axis=1) >= 0).all()
+        assert (answer.when[:, 0] >= np.array([one.now, *answer.timestamp[:-1]])).all()
+
+
+def test_asking_for_quantiles_changes_nothing_else(engine: Engine, queries: list[Query]) -> None:
+    for plain, asked in zip(
+        engine.answer(queries[:3]), engine.answer([q._replace(quantiles=LEVELS) for q in queries[:3]]), strict=True
+    ):
+        assert_same(plain, asked)
+
+
+def test_quantiles_keep_to_the_hours_that_are_allowed(engine: Engine, queries: list[Query]) -> None:
+    start = np.cumsum([0, *engine.codec.sizes])
+    hour = [c.name for c in engine.codec.schema.categories].index("Time_Event_Hour")
+    allowed = np.ones(start[-1], bool)
+    allowed[start[hour] : start[hour + 1]] = False
+    allowed[[start[hour] + 4, start[hour] + 5]] = True  # 3 and 4 o'clock
+    answer = engine.answer([queries[0]._replace(allowed=allowed, horizon=2, quantiles=LEVELS)])[0]
+    assert answer.when is not None
+    assert {engine.codec.at_timestamp(int(t)).wall.hour for t in answer.when.flat} <= {3, 4}
+
+
+def test_the_same_question_gets_the_same_quantiles(engine: Engine, queries: list[Query]) -> None:
+    asked = [q._replace(quantiles=LEVELS) for q in queries[:2]]
+    for first, second in zip(engine.answer(asked), engine.answer(asked), strict=True):
+        assert np.array_equal(first.when, second.when)
+
+
+def share_of_equal_moments(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two samples per event, drawn with the same noise."""
+    return float((a == b).mean())
+
+
+def sampled(engine: Engine, queries: list[Query]) -> np.ndarray:
+    """(queries, SAMPLES) moments of the first event."""
+    found = []
+
+    def keep(*arguments: object, **others: object) -> np.ndarray:
+        found.append(Engine.sample_moments(engine, *arguments, **others))  # type: ignore[arg-type]
+        return found[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "sample_moments", keep)
+        engine.answer([q._replace(horizon=1, quantiles=LEVELS) for q in queries])
+    return found[0]
+
+
+def test_a_sample_is_the_same_whatever_the_neighbours(engine: Engine, queries: list[Query]) -> None:
+    together = sampled(engine, queries)
+    alone = np.concatenate([sampled(engine, [q]) for q in queries])
+    # rounding may turn a choice between two ids that are as good as tied, and no other
+    assert share_of_equal_moments(together, alone) > 0.99
+
+
+def test_a_sample_is_the_same_in_chunks_of_any_size(
+    engine: Engine, queries: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sampled(engine, queries[:2])
+    monkeypatch.setattr("eventmodel.engine.times.NUMBERS_AT_A_TIME", 20_011)
+    assert share_of_equal_moments(whole, sampled(engine, queries[:2])) > 0.99
+
+
+@pytest.mark.parametrize("form", ["torchscript", "onnx"])
+def test_every_backend_draws_the_same_sample(bundle: Bundle, queries: list[Query], form: str) -> None:
+    eager = sampled(open_engine(bundle, "torch", "cpu"), queries)
+    other = sampled(open_engine(bundle, form, "cpu"), queries)  # type: ignore[arg-type]
+    assert share_of_equal_moments(eager, other) > 0.99
+
+
 def test_a_bundle_without_the_artefacts_says_how_to_get_them(bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="--formats torchscript"):
         open_engine(replace(bundle, parity={"onnx": 0.0}), "torchscript", "cpu")

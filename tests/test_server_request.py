@@ -13,7 +13,7 @@ from server_example import ZONED, event, example, write_example
 
 from eventmodel.bundle import Bundle
 from server.errors import RequestError
-from server.request import PredictRequest, read_request
+from server.request import KEYS, MAX_QUANTILES, PredictRequest, read_request
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,14 @@ CASES = {
     "allowed as a string": (changed("allowed", "Site", to="s1"), "allowed.Site", "not_a_list"),
     "unknown value allowed": (changed("allowed", "Site", 1, to="s99"), "allowed.Site[1]", "unknown_value"),
     "null allowed": (changed("allowed", "Site", 1, to=None), "allowed.Site[1]", "unknown_value"),
+    "quantiles as a number": (changed("quantiles", to=0.5), "quantiles", "not_a_list"),
+    "too many quantiles": (changed("quantiles", to=[i / 20 for i in range(1, 11)]), "quantiles", "too_many_quantiles"),
+    "quantile 0": (changed("quantiles", 0, to=0), "quantiles[0]", "bad_quantile"),
+    "quantile 1": (changed("quantiles", 2, to=1.0), "quantiles[2]", "bad_quantile"),
+    "quantile as a string": (changed("quantiles", 1, to="0.5"), "quantiles[1]", "bad_quantile"),
+    "quantile as a boolean": (changed("quantiles", 0, to=True), "quantiles[0]", "bad_quantile"),
+    "quantiles that fall": (changed("quantiles", to=[0.5, 0.1]), "quantiles[1]", "quantiles_out_of_order"),
+    "quantile twice": (changed("quantiles", to=[0.5, 0.5]), "quantiles[1]", "quantiles_out_of_order"),
     "observed as a list": (changed("observed", to=[]), "observed", "not_an_object"),
     "unknown field observed": (changed("observed", "Plaec", to=1), "observed.Plaec", "unknown_field"),
     "bad value observed": (changed("observed", "Hours", to="x"), "observed.Hours", "bad_value"),
@@ -288,10 +296,35 @@ def test_defaults_ask_for_one_event_in_every_category(bundle: Bundle) -> None:
     assert request.categories == tuple(range(len(bundle.schema.categories)))
     assert request.query.allowed is None
     assert request.query.observed is None
+    assert request.query.quantiles == ()
+
+
+def test_quantiles_are_levels_in_the_order_sent(bundle: Bundle) -> None:
+    assert read(bundle, example()).query.quantiles == (0.1, 0.5, 0.9)
+    most = [i / 20 for i in range(1, MAX_QUANTILES + 1)]
+    assert read(bundle, changed("quantiles", to=most)).query.quantiles == tuple(most)
+
+
+def test_no_levels_ask_for_no_quantiles(bundle: Bundle) -> None:
+    assert read(bundle, changed("quantiles", to=[])).query.quantiles == ()
+
+
+@pytest.mark.parametrize("blank", [{}, {"Worker": None}, {"Worker": "", "Helper": ""}])
+def test_an_observed_event_that_names_nobody_is_the_focus_s_own(bundle: Bundle, blank: dict[str, Any]) -> None:
+    body = changed("focus", to="bob")
+    body["observed"] = {k: v for k, v in event(20, "bob").items() if k != "Worker"} | blank
+    full = body | {"observed": event(20, "bob")}
+    assert np.array_equal(read(bundle, body).query.observed, read(bundle, full).query.observed)
+
+
+def test_an_observed_event_in_which_the_focus_is_second_keeps_its_blank(bundle: Bundle) -> None:
+    observed = read(bundle, changed("observed", to=event(20, "", Helper="ann"))).query.observed
+    assert observed is not None
+    assert observed[1:3].tolist() == [0, 1]  # Worker is blank, Helper is ann
 
 
 def test_null_counts_as_left_out(bundle: Bundle) -> None:
-    nulls = dict.fromkeys(("focus", "now", "horizon", "top_k", "categories", "allowed", "observed"))
+    nulls = dict.fromkeys(KEYS[1:])
     streams = {"Worker": [{"id": "ann", "events": [event(0)]}], "Case": None}
     assert repr(read(bundle, {"streams": streams} | nulls)) == repr(read(bundle, {"streams": streams}))
 

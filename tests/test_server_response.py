@@ -95,6 +95,26 @@ def test_entropy_and_surprise_are_in_nats(bundle: Bundle) -> None:
     assert observed["probability"] == pytest.approx(np.exp(log_p[2]))
 
 
+def test_what_was_to_be_expected_of_an_observed_event_is_the_entropy(bundle: Bundle) -> None:
+    body, _ = answered(bundle, allowed=None)
+    for name, score in body["observed"]["categories"].items():
+        assert score["expected"] == pytest.approx(body["events"][0]["categories"][name]["entropy"])
+
+
+def test_each_event_carries_its_time_by_level(bundle: Bundle) -> None:
+    body, answer = answered(bundle)
+    assert answer.when is not None
+    for event_, when in zip(body["events"], answer.when, strict=True):
+        assert event_["when"] == {
+            level: bundle.codec.iso(bundle.codec.at_timestamp(int(t)))
+            for level, t in zip(("0.1", "0.5", "0.9"), when, strict=True)
+        }
+
+
+def test_an_event_carries_no_quantiles_that_were_not_asked_for(bundle: Bundle) -> None:
+    assert "when" not in answered(bundle, quantiles=None)[0]["events"][0]
+
+
 def test_the_joint_is_the_sum_along_the_chain(bundle: Bundle) -> None:
     body, answer = answered(bundle, allowed=None)
     assert answer.observed_log_prob is not None
@@ -105,7 +125,8 @@ def test_the_joint_is_the_sum_along_the_chain(bundle: Bundle) -> None:
 
 def test_the_surprise_of_the_impossible_is_null(bundle: Bundle) -> None:
     observed = answered(bundle, observed=event(20, Site="s9"))[0]["observed"]
-    assert observed["categories"]["Site"] == {"probability": 0, "surprise": None}
+    site = observed["categories"]["Site"]
+    assert (site["probability"], site["surprise"]) == (0, None)
     assert observed["joint"] == {"log_probability": None, "surprise": None}
 
 

@@ -5,15 +5,18 @@ from typing import Literal
 
 import numpy as np
 
-from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
+from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.bundle import Bundle
-from eventmodel.calendar import datetime_ids, first_wall, next_wall
+from eventmodel.calendar import datetime_ids
 from eventmodel.codec import MICROSECONDS, Codec, Moment
 from eventmodel.config import ModelConfig
 from eventmodel.engine.backend import Backend, DecodedStep
+from eventmodel.engine.clock import Clock
 from eventmodel.engine.layout import lay_out
 from eventmodel.engine.query import Answer, Query
+from eventmodel.engine.times import quantiles, sample_events
 from eventmodel.event_log import gap_bucket, weekday
+from eventmodel.surprise import entropy
 
 BackendName = Literal["auto", "torch", "torchscript", "onnx"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -51,6 +54,7 @@ class Engine:
             if active[0].n_steps == 0:
                 self._score_observed(active, step, sequence)
             allowed = np.stack([rollout.allowed for rollout in active])
+            self._sample_when(active, step, sequence, allowed)
             chosen = self._choose(step, sequence, allowed)
             for rollout, log_probs, ids in zip(active, self._restrict(step.log_probs, allowed), chosen, strict=True):
                 rollout.take(log_probs, *self._settle(ids, rollout.timestamp, rollout.allowed))
@@ -60,6 +64,10 @@ class Engine:
             memory = MemoryBatch(*(column[goes_on] for column in memory))
             sequence = SequenceBatch(*(column[goes_on] for column in sequence))
         return [rollout.answer() for rollout in rollouts]
+
+    def decode(self, batch: Batch) -> DecodedStep:
+        """The next event of every sample of a batch, as the answer to a query decodes it."""
+        return self.backend.decode(self._encode(batch.streams), batch.memory, batch.sequence)
 
     def _encode(self, streams: Sequence[StreamBatch]) -> np.ndarray:
         """States of all kinds, one after the other: one forward pass per stream kind."""
@@ -97,8 +105,51 @@ class Engine:
         everything = np.ones(some.log_probs.shape, bool)
         noise = np.zeros(everything.shape, np.float32)
         chain = self.backend.chain(some, sequence.ids[rows], noise, everything, ids.astype(np.int32)).log_prob
-        for row, *scores in zip(rows, marginal, chain, strict=True):
-            rollouts[row].observed = np.stack(scores)
+        expected = entropy(some.log_probs, self._starts[:-1]).astype(np.float32)
+        for row, *scores in zip(rows, marginal, chain, expected, strict=True):
+            rollouts[row].observed = np.stack(scores[:2])
+            rollouts[row].observed_entropy = scores[2]
+
+    def _sample_when(
+        self, rollouts: Sequence["_Rollout"], step: DecodedStep, sequence: SequenceBatch, allowed: np.ndarray
+    ) -> None:
+        """Quantiles of the next event's time, for the queries that ask for them."""
+        rows = [row for row, rollout in enumerate(rollouts) if rollout.query.quantiles]
+        if not rows:
+            return
+        asking = [rollouts[row] for row in rows]
+        moments = self.sample_moments(
+            DecodedStep(*(column[rows] for column in step)),
+            sequence.ids[rows],
+            np.array([rollout.timestamp for rollout in asking], np.int64),
+            allowed[rows],
+            n_steps=asking[0].n_steps,
+        )
+        for rollout, sample in zip(asking, moments, strict=True):
+            rollout.when.append(quantiles(sample, rollout.query.quantiles))
+
+    def sample_moments(
+        self, step: DecodedStep, source_ids: np.ndarray, not_before: np.ndarray, allowed: np.ndarray, n_steps: int = 0
+    ) -> np.ndarray:
+        """When the next event takes place: a sample from the chain, not in order.
+
+        Args:
+            step: the decoded next event of B sequences.
+            source_ids: (B, Q, C) the sequences' ids.
+            not_before: (B,) microseconds: now, or the time of the event generated before.
+            allowed: (B, V) bool.
+            n_steps: events generated before.
+
+        Returns:
+            (B, SAMPLES) int64 microseconds.
+        """
+        seeds = [(int(time) % 2**64, n_steps) for time in not_before]
+        events = sample_events(self.backend, step, source_ids, allowed & self._possible, seeds)
+        result = np.empty(events.shape[:2], np.int64)
+        for row, (time, mask) in enumerate(zip(not_before, allowed, strict=True)):
+            clock = self._clock(int(time), mask)
+            result[row] = [clock.settle(ids).timestamp for ids in events[row, :, self._order]]
+        return result
 
     def _restrict(self, log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Give the allowed ids of each category all of its probability: (B, V)."""
@@ -111,27 +162,20 @@ class Engine:
     def _settle(self, ids: np.ndarray, not_before: int, allowed: np.ndarray) -> tuple[np.ndarray, Moment]:
         """Make a chosen event's ordering datetime a real moment that is allowed and not in the past.
 
-        Categories carry no year, and the model may choose a moment that has passed or that no
-        calendar has. Then the event happens at the first moment allowed: at once, unless
-        ``allowed`` says otherwise.
-
         Args:
             allowed: (V,) bool.
 
         Returns:
             The ids, of which the ordering datetime's agree with the moment, and the moment.
         """
-        earliest = self.codec.at_timestamp(not_before)
-        parts = range(self._order.start, self._order.stop)
-        masks = [allowed[self._starts[c] : self._starts[c + 1]] for c in parts]
-        wall = next_wall(earliest.wall, *(int(i) for i in ids[self._order]))
-        if wall is None or not all(mask[i] for mask, i in zip(masks, datetime_ids(wall), strict=True)):
-            wall = first_wall(earliest.wall, masks)
-        # where clocks are put back, a later reading can be an earlier moment
-        moment = max(earliest, self.codec.at_wall(wall)) if wall is not None else earliest
+        moment = self._clock(not_before, allowed).settle(ids[self._order])
         settled = ids.astype(np.int32)
         settled[self._order] = datetime_ids(moment.wall)
         return settled, moment
+
+    def _clock(self, not_before: int, allowed: np.ndarray) -> Clock:
+        parts = range(self._order.start, self._order.stop)
+        return Clock(self.codec, not_before, [allowed[self._starts[c] : self._starts[c + 1]] for c in parts])
 
 
 class _Rollout:
@@ -140,6 +184,8 @@ class _Rollout:
     def __init__(self, query: Query, allowed: np.ndarray, last_read: int | None) -> None:
         self.query, self.allowed, self._last_read = query, allowed, last_read
         self.observed: np.ndarray | None = None
+        self.observed_entropy: np.ndarray | None = None
+        self.when: list[np.ndarray] = []
         self.timestamp = query.now
         self.log_probs: list[np.ndarray] = []
         self.ids: list[np.ndarray] = []
@@ -164,7 +210,9 @@ class _Rollout:
 
     def answer(self) -> Answer:
         timestamps = np.array([moment.timestamp for moment in self.moments], np.int64)
-        return Answer(np.stack(self.log_probs), np.stack(self.ids), timestamps, self.observed)
+        when = np.stack(self.when) if self.when else None
+        log_probs, ids = np.stack(self.log_probs), np.stack(self.ids)
+        return Answer(log_probs, ids, timestamps, self.observed, self.observed_entropy, when)
 
 
 def _append(sequence: SequenceBatch, rollouts: Sequence[_Rollout]) -> SequenceBatch:

@@ -30,6 +30,8 @@ class Query(NamedTuple):
     """(sum of category sizes,) bool: the ids that may happen; None allows all."""
     observed: np.ndarray | None
     """(C,) int32: the ids of an event to score as the next one."""
+    quantiles: tuple[float, ...] = ()
+    """Increasing levels between 0 and 1, at which each event's time is wanted; they take sampling."""
 
 
 class Answer(NamedTuple):
@@ -44,3 +46,8 @@ class Answer(NamedTuple):
     observed_log_prob: np.ndarray | None
     """(2, C) float32: of the observed event, each category on its own, then along the chain
     (given the categories before it). The chain's sum is the joint log-probability."""
+    observed_entropy: np.ndarray | None = None
+    """(C,) float32: of each category on its own: the surprise that was to be expected, whatever
+    is ``allowed``."""
+    when: np.ndarray | None = None
+    """(horizon, levels) int64: the quantiles of each event's time, in microseconds."""
