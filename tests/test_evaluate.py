@@ -355,3 +355,18 @@ def test_a_log_with_other_vocabularies_is_refused(run_directory: Path, small_log
     replace(small_log, vocabularies=fewer).save(tmp_path / "other")
     with pytest.raises(ValueError, match="was trained on another log"):
         evaluate(EvaluateConfig((run_directory / "best",), data=tmp_path / "other"), QUIET)
+
+
+def test_quantiles_of_time_are_held_against_what_happened(summary: dict[str, Any], out: Path) -> None:
+    assert summary["coverage"]["n"] == min(summary["n"], 1_000)
+    assert list(summary["coverage"]["levels"]) == ["0.1", "0.5", "0.9"]
+    assert "quantiles of the next event" in (out / "report.html").read_text("utf-8")
+    console = Console(width=100, record=True, file=io.StringIO())
+    print_summary(summary, console)
+    assert "lowest to highest quantile" in console.export_text()
+
+
+def test_no_quantiles_are_measured_that_are_not_asked_for(run_directory: Path, tmp_path: Path) -> None:
+    best = run_directory / "best"
+    found = evaluate(EvaluateConfig((best,), out=tmp_path / "out", samples=20, quantile_samples=0), QUIET)
+    assert "coverage" not in found

@@ -1,5 +1,6 @@
 """What the README says is what the code does."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from eventmodel.bundle import Bundle
 from eventmodel.config import ModelConfig
 from server import metrics
+from server.request import KEYS, read_request
 from server.settings import Settings
 from training.config import TrainConfig
 from training.evaluate import EvaluateConfig
+from training.score import ScoreConfig
+from training.score_table import FIRST_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -49,12 +54,39 @@ def test_every_metric_is_documented() -> None:
     assert sorted(re.findall(r"^\| `([a-z_]+)`", section("Metrics"), re.MULTILINE)) == sorted(names)
 
 
-def test_every_evaluation_flag_is_documented_with_its_default() -> None:
-    rows = re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", section("Evaluation flags"), re.MULTILINE)
-    assert [name for name, _ in rows] == [field.name for field in fields(EvaluateConfig)]
-    for field in fields(EvaluateConfig):
+@pytest.mark.parametrize(("title", "config"), [("Evaluation flags", EvaluateConfig), ("Scoring flags", ScoreConfig)])
+def test_every_flag_of_a_program_is_documented_with_its_default(title: str, config: type) -> None:
+    rows = re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", section(title), re.MULTILINE)
+    assert [name.replace("-", "_") for name, _ in rows] == [field.name for field in fields(config)]
+    for field in fields(config):
         if isinstance(field.default, str | int):
-            assert dict(rows)[field.name].strip() == str(field.default)
+            assert dict(rows)[field.name.replace("_", "-")].strip() == str(field.default)
+
+
+def test_every_key_of_a_request_is_in_the_readme_s_example() -> None:
+    example = re.search(r"A request:\n\n```json\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    assert tuple(json.loads(example[1])) == KEYS
+
+
+def test_the_readme_s_request_can_be_read(bundle: Bundle) -> None:
+    example = re.search(r"A request:\n\n```json\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    body = json.loads(example[1])
+    sites = body["allowed"].pop("LocationRecordId")
+    assert sites == ["S07", "S08"]  # of a vocabulary that the tests' bundle does not have
+    read_request(json.dumps(body).encode(), bundle)
+
+
+def test_the_documented_columns_of_scores_are_those_written() -> None:
+    listed = re.findall(
+        r"^\| `([a-z_A-Z]+)`(?:, `([a-z_A-Z]+)`)* \|", section("Columns of scored events"), re.MULTILINE
+    )
+    assert {name for names in listed for name in names if name} == {
+        *FIRST_COLUMNS,
+        "surprise_NAME",
+        "probability_NAME",
+    }
 
 
 @pytest.mark.parametrize(("config", "prefix"), [(TrainConfig, ""), (ModelConfig, "model.")])

@@ -38,6 +38,7 @@ from training.html_report import render
 from training.loss_curves import read_loss_curves
 from training.oracle import Oracle, summarise_gap
 from training.sampling import Sampler
+from training.time_quantiles import BATCH, measure_coverage, summarise_coverage, thin
 from training.trainer import device_of
 
 METRICS = "metrics.json"
@@ -63,6 +64,9 @@ class EvaluateConfig:
     oracle: Path | None = None
     """The .oracle file beside a log of training.simulate: measure on the events that it covers, and report
     how far above the lowest possible loss the model is."""
+    quantile_samples: int = 1_000
+    """Targets, spread evenly, whose time is compared with its quantiles: 200 events are sampled for each; 0
+    leaves it out."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs."""
 
@@ -71,6 +75,8 @@ class EvaluateConfig:
             raise ValueError("--checkpoint names no checkpoint; name one or more, as RUN/best")
         if self.samples < 0:
             raise ValueError(f"samples is {self.samples}; the least is 0, which is all of them")
+        if self.quantile_samples < 0:
+            raise ValueError(f"quantile_samples is {self.quantile_samples}; the least is 0, which is none")
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
@@ -99,8 +105,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     device = device_of(config.device)
     check_place(out, replaces=METRICS)  # before minutes of measuring
 
+    timed = thin(positions, config.quantile_samples)
     with _progress(console) as task:
-        runs = []
+        runs, coverage = [], []
         for path, checkpoint in zip(config.checkpoint, checkpoints, strict=True):
             sampler = Sampler(log, checkpoint.model.config, 0, len(log.events.timestamp))
             model = checkpoint.model.to(device)
@@ -111,12 +118,17 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
                 scored.append(score(model, sampler, chunk, device))
                 advance()
             runs.append(_joined(scored))
+            if len(timed):
+                advance = task("times", -(-len(timed) // BATCH))
+                coverage.append(measure_coverage(model, sampler, timed, device, advance=advance))
         baselines = score_baselines(log, positions, advance=task("baselines", len(log.schema.categories)))
 
     summary = {"provenance": _provenance(config, data, log, positions, checkpoints)}
     summary |= summarise(log, positions, runs, baselines)
     if oracle is not None:
         summary["oracle"] = summarise_gap(log, oracle.nll[:, oracle.find(log, positions)], runs)
+    if coverage:
+        summary["coverage"] = summarise_coverage(coverage)
     curves = [read_loss_curves(path) for path in config.checkpoint]
     with console.status("writing the report"), write_directory(out, replaces=METRICS) as draft:
         (draft / METRICS).write_text(json.dumps(summary, allow_nan=False, indent=1), "utf-8")

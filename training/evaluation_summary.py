@@ -17,6 +17,8 @@ categories      by name:
     slices                  by name: n, share, marginal (nll, top1, mrr ...), baselines
     reliability             marginal and chain, before and after: targets, confidence, accuracy per bin, over all runs
 oracle          only with an oracle: see training/oracle.py
+coverage        n, and how time quantiles hold: levels by name (not_after, before: shares of targets that came at
+                the quantile or before it, and before it), mean and median width in hours of the lowest to the highest
 
 A number of the model is {"mean", "sd", "runs"} over the checkpoints; sd is null for one of them. A
 mean over no target is null.

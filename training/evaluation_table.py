@@ -76,8 +76,24 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if "coverage" in summary:
+        _print_coverage(summary["coverage"], console)
     if "oracle" in summary:
         _print_oracle(summary["oracle"], console)
+
+
+def _print_coverage(coverage: dict[str, Any], console: Console) -> None:
+    levels = {name: f"{float(name):.0%}" for name in coverage["levels"]}
+    table = _table(
+        f"Events that came by the quantile of their time, percent of {coverage['n']:,}", ["before or at it"], "came"
+    )
+    for level in levels.values():
+        table.add_column(level, justify="right")
+    for key, name in (("before", "before it"), ("not_after", "before or at it")):
+        table.add_row(name, *(shown(coverage["levels"][level][key], 1, 100) for level in levels))
+    console.print(table)
+    width = shown(coverage["median_width_hours"], 1), shown(coverage["mean_width_hours"], 1)
+    console.print(f"lowest to highest quantile: {width[0]} hours in the middle, {width[1]} on average", highlight=False)
 
 
 def _print_oracle(oracle: dict[str, Any], console: Console) -> None:
@@ -96,7 +112,7 @@ def _print_oracle(oracle: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _table(title: str, names: list[str]) -> Table:
+def _table(title: str, names: list[str], first: str = "category") -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    table.add_column("category", no_wrap=True, min_width=max(map(len, names)))
+    table.add_column(first, no_wrap=True, min_width=max(map(len, names)))
     return table

@@ -37,7 +37,7 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
         index = log.streams[stream.name]
         streams[stream.name] = []
         for entity in sampler.entities(nows, stream):
-            name = _entity_name(log, stream.name, entity)
+            name = entity_name(log, stream.name, entity)
             end = int(index.end(np.array([entity]), nows.last_row)[0])
             rows = index.rows[max(end - width, int(index.start[entity])) : end]
             events = [_record(log, int(row), stream.name, entity) for row in rows]
@@ -51,7 +51,7 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _entity_name(log: EventLog, stream: str, entity: int) -> str:
+def entity_name(log: EventLog, stream: str, entity: int) -> str:
     """The entity's own name, or a number where the vocabulary has none for it."""
     category = log.schema.key_category(log.schema.stream_by_name[stream])
     id_ = int(log.streams[stream].vocabulary_id[entity])
@@ -66,5 +66,5 @@ def _record(log: EventLog, row: int, stream: str | None = None, entity: int = -1
     if stream is not None:
         for column, key in enumerate(log.schema.stream_by_name[stream].keys):
             if log.streams[stream].keys[row, column] == entity:
-                filled[key] = _entity_name(log, stream, entity)
+                filled[key] = entity_name(log, stream, entity)
     return filled

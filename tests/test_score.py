@@ -1,0 +1,195 @@
+"""``python -m training.score``: which events, and the same numbers as the server's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from rich.console import Console
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine import open_engine
+from eventmodel.event_log import EventLog
+from server.request import read_request
+from server.response import render
+from training.detection import per_event, read_labels
+from training.event_scores import score_events
+from training.example import example_request
+from training.sampling import Sampler
+from training.score import ScoreConfig, part_rows, score_log
+from training.score_report import in_words
+from training.score_table import FIRST_COLUMNS, write_frames
+
+QUIET = Console(quiet=True)
+
+
+def config(run_directory: Path, log_directory: Path, out: Path, **changes: object) -> ScoreConfig:
+    plain = {"checkpoint": run_directory / "best", "data": log_directory, "out": out, "device": "cpu"}
+    return ScoreConfig(**(plain | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def table(run_directory: Path, log_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    out = tmp_path_factory.mktemp("scores") / "scores.parquet"
+    score_log(config(run_directory, log_directory, out), QUIET)
+    return pl.read_parquet(out)
+
+
+def test_the_rows_are_the_events_of_the_part_that_have_a_predecessor(table: pl.DataFrame, small_log: EventLog) -> None:
+    index = small_log.focus
+    expected = sorted(
+        int(index.rows[i])
+        for i in range(1, len(index.rows))
+        if index.entity[i] == index.entity[i - 1] and index.rows[i] >= small_log.validation_end
+    )
+    assert table["row"].to_list() == expected
+
+
+def test_every_category_has_its_surprise_and_its_probability(table: pl.DataFrame, small_log: EventLog) -> None:
+    names = [category.name for category in small_log.schema.categories]
+    expected = [f"{what}_{name}" for name in names for what in ("surprise", "probability")]
+    assert table.columns == [*FIRST_COLUMNS, *expected]
+
+
+def test_rows_are_in_the_order_of_time(table: pl.DataFrame) -> None:
+    assert table["time"].is_sorted()
+
+
+def test_parts_follow_one_another(small_log: EventLog) -> None:
+    ends = [part_rows(small_log, part) for part in ("training", "validation", "test")]
+    assert [end for _, end in ends[:-1]] == [begin for begin, _ in ends[1:]]
+    assert part_rows(small_log, "all") == (0, ends[-1][1])
+
+
+def test_focus_and_time_are_those_of_the_event(table: pl.DataFrame, small_log: EventLog) -> None:
+    for row, focus, time in table.select("row", "focus", "time").head(50).iter_rows():
+        record = small_log.codec.decode(small_log.events.ids[row].tolist(), int(small_log.events.timestamp[row]))
+        assert focus in (record["ActorRecordId"], record["RecipientRecordId"])
+        assert time == record["EventDatetime"]
+
+
+def test_surprise_is_the_negative_log_of_the_probability(table: pl.DataFrame, small_log: EventLog) -> None:
+    for category in small_log.schema.categories:
+        surprise, p = table[f"surprise_{category.name}"], table[f"probability_{category.name}"]
+        np.testing.assert_allclose(np.exp(-surprise.to_numpy()), p.to_numpy(), rtol=1e-6)
+
+
+def test_an_event_is_scored_as_the_server_scores_it_when_it_is_observed(
+    bundle: Bundle, small_log: EventLog, run_directory: Path
+) -> None:
+    body = example_request(small_log, bundle.config)
+    index, events, codec = small_log.focus, small_log.events, small_log.codec
+    focus, now = codec.id_of[1][body["focus"]], codec.moment(body["now"]).timestamp
+    is_asked = (events.timestamp[index.rows] == now) & (index.vocabulary_id[index.entity] == focus)
+    position = np.flatnonzero(is_asked)[-1:]
+    row = int(index.rows[position + 1][0])
+    body["observed"] = codec.decode(events.ids[row].tolist(), int(events.timestamp[row]))
+    request = read_request(orjson.dumps(body), bundle)
+    answer = open_engine(bundle, "torch", "cpu").answer([request.query])[0]
+    observed = json.loads(render(bundle, request, answer))["observed"]
+
+    from eventmodel.checkpoint import load_checkpoint
+
+    model = load_checkpoint(run_directory / "best").model
+    sampler = Sampler(small_log, bundle.config, 0, len(events.timestamp))
+    import torch
+
+    (scores,) = score_events(model, sampler, position, torch.device("cpu"))
+    for c, category in enumerate(bundle.schema.categories):
+        assert observed["categories"][category.name]["surprise"] == pytest.approx(-scores.log_prob[0, c], abs=1e-3)
+    assert observed["joint"]["surprise"] == pytest.approx(-scores.chain_log_prob.sum(), abs=1e-2)
+
+
+def test_the_most_unusual_category_is_named_with_what_was_usual(table: pl.DataFrame, small_log: EventLog) -> None:
+    names = [category.name for category in small_log.schema.categories]
+    for row, name, value in table.select("row", "most_unusual", "value").head(50).iter_rows():
+        c = names.index(name)
+        assert value == small_log.codec.names[c][small_log.events.ids[row, c]]
+    is_other = table.filter(pl.col("usual") != pl.col("value"))
+    assert (is_other["chance"] <= 0.5).all()
+
+
+def test_csv_holds_the_same_table(
+    table: pl.DataFrame, run_directory: Path, log_directory: Path, tmp_path: Path
+) -> None:
+    score_log(config(run_directory, log_directory, tmp_path / "scores.csv"), QUIET)
+    read = pl.read_csv(tmp_path / "scores.csv")
+    assert read.columns == table.columns
+    assert read["row"].to_list() == table["row"].to_list()
+    np.testing.assert_allclose(read["joint_surprise"], table["joint_surprise"], rtol=1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_a_failure_leaves_no_file_behind(tmp_path: Path) -> None:
+    def frames():  # type: ignore[no-untyped-def]
+        yield pl.DataFrame({"row": [1]})
+        raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        write_frames(frames(), tmp_path / "scores.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_most_unusual_events_come_first_and_each_once(
+    table: pl.DataFrame, run_directory: Path, log_directory: Path, tmp_path: Path
+) -> None:
+    summary, _ = score_log(config(run_directory, log_directory, tmp_path / "out.csv"), QUIET)
+    of_event = table.group_by("row").agg(pl.col("unusual").max()).sort("unusual", descending=True)
+    np.testing.assert_allclose(summary.most["unusual"], of_event["unusual"].head(10))
+    assert summary.most["row"].n_unique() == 10
+
+
+def test_labelled_events_are_found_beside_counting(
+    table: pl.DataFrame, run_directory: Path, log_directory: Path, tmp_path: Path
+) -> None:
+    smallest = table.group_by("row").agg(pl.col("joint_surprise").min()).sort("joint_surprise", descending=True)
+    smallest.head(3).select("row").write_parquet(tmp_path / "labels.parquet")
+    asked = config(run_directory, log_directory, tmp_path / "out.csv", labels=tmp_path / "labels.parquet")
+    _, found = score_log(asked, QUIET)
+    assert found is not None
+    assert found.base_rate == pytest.approx(3 / len(smallest))
+    assert found.whole["model"] == 1
+    assert set(found.whole) == set(found.category) > {"model", "frequency", "entity Markov"}
+
+
+def test_an_event_of_two_entities_is_as_unusual_as_to_the_one_that_expected_it() -> None:
+    rows, score = per_event(np.array([7, 3, 7]), np.array([5.0, 1.0, 2.0]))
+    assert rows.tolist() == [3, 7]
+    assert score.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("line\n1\n", "no column 'row'"), ("row\nx\n", "whole numbers"), ("row\n99999\n", "no row 99999")],
+)
+def test_labels_that_cannot_be_used_say_why(small_log: EventLog, tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        read_labels(tmp_path / "labels.csv", small_log)
+
+
+def test_another_log_s_checkpoint_is_refused(run_directory: Path, small_log: EventLog, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    vocabularies = dict(small_log.vocabularies) | {"LocationRecordId": ["elsewhere"]}
+    replace(small_log, vocabularies=vocabularies).save(tmp_path / "log")
+    with pytest.raises(ValueError, match="another log"):
+        score_log(config(run_directory, tmp_path / "log", tmp_path / "out.csv"), QUIET)
+
+
+def test_a_file_of_another_kind_is_refused(run_directory: Path, log_directory: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.csv or \.parquet"):
+        config(run_directory, log_directory, Path("scores.txt"))
+
+
+def test_an_event_is_told_in_plain_words() -> None:
+    event = {
+        "row": 12, "focus": "E7", "time": "2026-01-29T08:00:00", "joint_surprise": 21.04, "unusual": 9.0,
+        "most_unusual": "CostCode", "value": "C2", "usual": "C1", "chance": 0.00024,
+    }  # fmt: skip
+    assert in_words(event) == (
+        "E7 at 2026-01-29T08:00:00 (row 12): CostCode is C2, one in 4,200; C1 was most likely. Joint surprise 21.0 nats"
+    )
+    assert "CostCode is unknown, a chance of 20%." in in_words(event | {"value": None, "usual": None, "chance": 0.2})

@@ -1,0 +1,149 @@
+"""How unusual was each event of a log?
+
+python -m training.score --checkpoint RUN/best --data LOG --out scores.csv
+
+Every event that has a predecessor of its focus is scored as the next one after it.
+``training/score_table.py`` says what the columns are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.event_log import EventLog
+from eventmodel.model import EventModel
+from training.detection import Detection, detect, read_labels
+from training.errors import exit_on_user_error
+from training.evaluation import choose
+from training.event_scores import score_events
+from training.sampling import Sampler
+from training.score_report import print_report
+from training.score_table import FORMATS, to_frame, write_frames
+from training.trainer import device_of
+
+MOST = 10
+"""Events that the terminal shows."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Write how unusual every event of a log was, and show the most unusual ones."""
+
+    checkpoint: Path
+    """Checkpoint of a run, as RUN/best."""
+    data: Path
+    """Prepared log that the checkpoint was trained on."""
+    out: Path
+    """File to write, .csv or .parquet; one that is there already is replaced."""
+    part: Literal["test", "validation", "training", "all"] = "test"
+    """Part of the log. The model has learned from the training part: there, it is less surprised."""
+    labels: Path | None = None
+    """A .csv or .parquet file with a column "row" of events that should stand out, as training.simulate
+    writes: says how well surprise finds them, beside what counting finds."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+
+    def __post_init__(self) -> None:
+        if self.out.suffix not in FORMATS:
+            raise ValueError(f"--out {self.out} must end in {' or '.join(FORMATS)}")
+
+
+@dataclass
+class Summary:
+    """What is kept of all events: a few numbers each, and the rows of the most unusual ones."""
+
+    joint: np.ndarray
+    """(n,) joint surprise, in the order of time."""
+    unusual: np.ndarray
+    """(n,) unusualness of the most unusual category."""
+    most: pl.DataFrame
+    """The most unusual events, in the columns of the table."""
+
+
+def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection | None]:
+    """Score a part of a log and write the table.
+
+    Args:
+        console: for progress.
+
+    Returns:
+        A summary; with ``config.labels``, how well the labelled events were found.
+
+    Raises:
+        ValueError: the checkpoint, the log or the labels cannot be read, or do not belong together.
+        OSError: the file cannot be written.
+    """
+    checkpoint = load_checkpoint(config.checkpoint)
+    log = EventLog.load(config.data)
+    if checkpoint.codec.schema != log.schema or checkpoint.codec.vocabularies != log.codec.vocabularies:
+        raise ValueError(f"{config.checkpoint} was trained on another log than {config.data}; name its own with --data")
+    labelled = None if config.labels is None else read_labels(config.labels, log)
+    sampler = Sampler(log, checkpoint.model.config, *part_rows(log, config.part))
+    if len(sampler) == 0:
+        raise ValueError(f"{config.data}: --part {config.part} holds no event with a predecessor of its focus")
+    positions = choose(sampler, len(sampler))
+    device = device_of(config.device)
+    summary = Summary(np.empty(len(positions)), np.empty(len(positions)), pl.DataFrame())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("events", total=len(positions))
+        frames = _frames(checkpoint.model.to(device), sampler, positions, device, summary)
+        write_frames(_counted(frames, lambda n: progress.advance(task, n)), config.out)
+    if labelled is None:
+        return summary, None
+    with console.status("counting, to compare"):
+        return summary, detect(log, positions, summary.joint, summary.unusual, labelled)
+
+
+def part_rows(log: EventLog, part: str) -> tuple[int, int]:
+    """The rows [begin, end) of a part."""
+    n = len(log.events.timestamp)
+    return {
+        "training": (0, log.train_end),
+        "validation": (log.train_end, log.validation_end),
+        "test": (log.validation_end, n),
+        "all": (0, n),
+    }[part]
+
+
+def _frames(
+    model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device, summary: Summary
+) -> Iterator[pl.DataFrame]:
+    """The table batch by batch; fills the summary on the way."""
+    done = 0
+    for scores in score_events(model, sampler, positions, device):
+        frame = to_frame(sampler.log, scores)
+        here = slice(done, done + len(frame))
+        summary.joint[here], summary.unusual[here] = frame["joint_surprise"], frame["unusual"]
+        most = pl.concat([summary.most, frame], how="diagonal").sort("unusual", descending=True)
+        summary.most = most.unique("row", keep="first", maintain_order=True).head(MOST)
+        done += len(frame)
+        yield frame
+
+
+def _counted(frames: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        yield frame
+        advance(len(frame))
+
+
+def main() -> None:
+    """Read the command line, score, print."""
+    with exit_on_user_error():
+        config = tyro.cli(ScoreConfig, prog="python -m training.score")
+        summary, found = score_log(config, Console(stderr=True))
+        print_report(summary.joint, summary.most, found, Console())
+        Console(stderr=True).print(f"{config.out}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Scored events as a table: one row per event and focus, written as it comes.
+
+row             of the event in the prepared log
+focus           the entity whose next event it was; an event that concerns two entities has two rows
+time            ISO 8601
+joint_surprise  nats, along the chain
+unusual         how far the most unusual category is above its expected surprise, in standard
+                deviations, given the event's earlier categories (eventmodel/surprise.py)
+most_unusual    which category that is
+value, usual    what it was, and what was most probable; null is unknown
+chance          probability of that value, given the event's earlier categories
+surprise_NAME, probability_NAME     of each category on its own
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from eventmodel.event_log import EventLog
+from training.event_scores import EventScores
+from training.example import entity_name
+
+FORMATS = (".csv", ".parquet")
+FIRST_COLUMNS = ("row", "focus", "time", "joint_surprise", "unusual", "most_unusual", "value", "usual", "chance")
+"""Those that every schema has."""
+ROWS_AT_A_TIME = 65_536
+"""Rows that are held until they are written."""
+
+
+def to_frame(log: EventLog, scores: EventScores) -> pl.DataFrame:
+    """A batch of scores as a table."""
+    schema, codec, index = log.schema, log.codec, log.focus
+    row = index.rows[scores.position + 1]
+    focus = index.entity[scores.position]
+    most = scores.unusual.argmax(1)
+    at = np.arange(len(row)), most
+    names = [codec.names[c] for c in most]
+    columns: dict[str, object] = {
+        "row": row,
+        "focus": [entity_name(log, schema.focus, int(entity)) for entity in focus],
+        "time": [codec.iso(codec.at_timestamp(int(time))) for time in log.events.timestamp[row]],
+        "joint_surprise": -scores.chain_log_prob.sum(1),
+        "unusual": scores.unusual[at],
+        "most_unusual": [schema.categories[c].name for c in most],
+        "value": [known[id_] for known, id_ in zip(names, scores.label[at], strict=True)],
+        "usual": [known[id_] for known, id_ in zip(names, scores.usual[at], strict=True)],
+        "chance": np.exp(scores.chain_log_prob[at]),
+    }
+    for c, category in enumerate(schema.categories):
+        columns[f"surprise_{category.name}"] = -scores.log_prob[:, c]
+        columns[f"probability_{category.name}"] = np.exp(scores.log_prob[:, c])
+    return pl.DataFrame(columns, schema_overrides={"value": pl.String, "usual": pl.String})
+
+
+def write_frames(frames: Iterable[pl.DataFrame], out: Path) -> None:
+    """Write tables one after the other into one file, whole or not at all.
+
+    Raises:
+        ValueError: ``out`` is of no known format.
+        OSError: it cannot be written.
+    """
+    if out.suffix not in FORMATS:
+        raise ValueError(f"{out} must end in {' or '.join(FORMATS)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # beside the file, so that the last step is a change of name
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as directory:
+        parts = Path(directory)
+        for number, frame in enumerate(_grouped(frames)):
+            frame.write_parquet(parts / f"{number:09d}.parquet")
+        table = pl.scan_parquet(parts / "*.parquet")
+        draft = parts / out.name
+        if out.suffix == ".csv":
+            table.sink_csv(draft)
+        else:
+            table.sink_parquet(draft)
+        draft.replace(out)
+
+
+def _grouped(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in fewer tables."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(map(len, held)) >= ROWS_AT_A_TIME:
+            yield pl.concat(held)
+            held = []
+    if held:
+        yield pl.concat(held)
