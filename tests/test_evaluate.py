@@ -77,7 +77,7 @@ def test_the_numbers_are_those_of_the_scores(
             assert found["top1"]["mean"] == pytest.approx((rank == 1).mean())
             assert found["top5"]["mean"] == pytest.approx((rank <= 5).mean())
             assert found["mrr"]["mean"] == pytest.approx((1 / rank).mean())
-            is_right = scores.predicted[kind] == scores.label
+            is_right = scores.rank[kind] == 1
             for key, confidence in (("ece", scores.confidence), ("ece_before", scores.raw_confidence)):
                 error = expected_calibration_error(confidence[kind], is_right)[c]
                 assert found[key]["mean"] == pytest.approx(error, abs=1e-5)

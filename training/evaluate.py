@@ -168,7 +168,7 @@ def _joined(parts: Sequence[Scores]) -> Scores:
     label = np.concatenate([part.label for part in parts])
     rest = (
         np.concatenate([getattr(part, name) for part in parts], axis=1)
-        for name in ("predicted", "rank", "log_prob", "confidence", "raw_log_prob", "raw_confidence")
+        for name in ("rank", "log_prob", "confidence", "raw_log_prob", "raw_confidence")
     )
     return Scores(label, *rest)
 

@@ -26,7 +26,6 @@ class Scores:
     (given the event's earlier categories)."""
 
     label: np.ndarray  # (n, C) int32
-    predicted: np.ndarray  # (2, n, C) int32: the most probable id
     rank: np.ndarray  # (2, n, C) int32: the label's among all ids, from 1; among equals the lower id first
     log_prob: np.ndarray  # (2, n, C) float32: of the label, nats
     confidence: np.ndarray  # (2, n, C) float32: probability of the most probable id
@@ -99,31 +98,30 @@ def score(model: EventModel, sampler: Sampler, positions: np.ndarray, device: to
     n, n_categories = len(positions), len(sampler.log.schema.categories)
     shared = dist.is_initialized()
     mine = np.arange(n)[dist.get_rank() :: dist.get_world_size()] if shared else np.arange(n)
-    integers = torch.zeros(2, 3, n, n_categories, dtype=torch.int32, device=device)
+    labels = torch.zeros(n, n_categories, dtype=torch.int32, device=device)
+    ranks = torch.zeros(2, n, n_categories, dtype=torch.int32, device=device)
     reals = torch.zeros(2, 4, n, n_categories, device=device)
     done = 0
     for label, both in distributions(model, sampler, positions[mine], device):
         rows = torch.from_numpy(mine[done : done + len(label)]).to(device)
         done += len(label)
+        labels[rows] = label.int()
         for kind, log_probs in enumerate(both):
             for c, raw in enumerate(log_probs):
                 calibrated = model.heads.calibrate(raw, c, kind)
                 y = label[:, c, None]
                 of_label = calibrated.gather(-1, y)
-                confidence, predicted = calibrated.max(-1)
-                # as torch.max takes the lowest id of equals, so does the rank
                 before = (calibrated > of_label) | (
                     (calibrated == of_label) & (torch.arange(raw.shape[1], device=device) < y)
                 )
-                integers[kind, :, rows, c] = torch.stack((y[:, 0], predicted, 1 + before.sum(-1))).int()
+                ranks[kind, rows, c] = 1 + before.sum(-1).int()
                 reals[kind, :, rows, c] = torch.stack(
-                    (of_label[:, 0], confidence.exp(), raw.gather(-1, y)[:, 0], raw.max(-1).values.exp())
+                    (of_label[:, 0], calibrated.amax(-1).exp(), raw.gather(-1, y)[:, 0], raw.amax(-1).exp())
                 )
     if shared:
-        for part in (integers, reals):
+        for part in (labels, ranks, reals):
             dist.all_reduce(part)
-    labels, predicted, rank = integers.cpu().numpy().swapaxes(0, 1)
-    return Scores(labels[MARGINAL], predicted, rank, *reals.cpu().numpy().swapaxes(0, 1))
+    return Scores(labels.cpu().numpy(), ranks.cpu().numpy(), *reals.cpu().numpy().swapaxes(0, 1))
 
 
 def evaluate(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> Evaluation:

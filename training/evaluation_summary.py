@@ -125,7 +125,7 @@ def summarise(
 
 def _of_run(run: Scores, kind: int) -> dict[str, np.ndarray]:
     """All of one run's numbers, (C,) each, on its own or in the chain."""
-    is_right = run.predicted[kind] == run.label
+    is_right = run.rank[kind] == 1
     return accuracy(run.log_prob[kind], run.rank[kind]) | {
         "nll_before": -run.raw_log_prob[kind].mean(0, dtype=np.float64),
         "ece": expected_calibration_error(run.confidence[kind], is_right),
@@ -151,7 +151,7 @@ def _slice(part: dict[str, Any], c: int) -> dict[str, Any]:
 
 def _reliability(runs: Sequence[Scores], kind: int) -> dict[str, Any]:
     """Before and after calibration, over the targets of all runs."""
-    is_right = np.concatenate([run.predicted[kind] == run.label for run in runs])
+    is_right = np.concatenate([run.rank[kind] == 1 for run in runs])
     return {
         "before": reliability(np.concatenate([run.raw_confidence[kind] for run in runs]), is_right),
         "after": reliability(np.concatenate([run.confidence[kind] for run in runs]), is_right),
