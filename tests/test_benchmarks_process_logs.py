@@ -103,6 +103,15 @@ def test_a_log_split_by_entity_reads_no_stream_that_crosses_parts(log: Path) -> 
         prepare(frame, both, parts=np.zeros(frame.height, np.int64))
 
 
+@pytest.mark.parametrize("parts", ["val,train,val", "test,train,test", "val,test,val"])
+def test_a_fold_that_leaves_a_part_empty_is_refused(log: Path, tmp_path: Path, parts: str) -> None:
+    folds = tmp_path / "folds.csv"
+    folds.write_text("\n".join(["case,fold0", *map(",".join, zip("xyz", parts.split(","), strict=True))]))
+    frame = read_cases(log, SCHEMA)
+    with pytest.raises(ValueError, match="training, validation and test each need an event"):
+        prepare(frame, SCHEMA, parts=fold_parts(frame, "case:concept:name", folds, 0))
+
+
 def test_our_row_stands_where_its_accuracy_puts_it(tmp_path: Path) -> None:
     path = tmp_path / "published.csv"
     path.write_text("log,method,mean_accuracy_percent,std\ncases,Best,80.0,0.1\ncases,Other,60.0,\nelse,No,90,\n")

@@ -112,7 +112,7 @@ def prepare(
 
     Raises:
         ValueError: the log cannot be made at all: no ordering datetime, nothing left to keep, too
-            few distinct times to split.
+            few distinct times to split, a part without an event.
     """
     if not (train > 0 and validation > 0 and train + validation < 1):
         raise ValueError(f"train {train} and validation {validation} must be above 0 and leave something for the test")
@@ -151,6 +151,11 @@ def prepare(
         train_end, validation_end = split(timestamp, train, validation)
     else:
         train_end, validation_end = (int(end) for end in np.searchsorted(parts[rows], (1, 2)))
+        if not 0 < train_end < validation_end < len(rows):
+            raise ValueError(
+                f"training, validation and test each need an event; the parts end at rows {train_end}, "
+                f"{validation_end} and {len(rows)}"
+            )
 
     on_step("learning vocabularies")
     codec = Codec(schema, learn_vocabularies(schema, columns, slice(0, train_end)))
