@@ -17,9 +17,9 @@ import tyro
 
 from benchmarks.runs import test_metrics
 from eventmodel.event_log import EventLog
-from training.baselines import score_baselines
 from training.config import PRESETS, TrainConfig
 from training.evaluation import choose
+from training.evaluation.baselines import score_baselines
 from training.sampling import Sampler
 
 

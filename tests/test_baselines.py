@@ -9,8 +9,8 @@ import pytest
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
-from training.baselines import BASELINES, CHEAP_BASELINES, CategoryBaselines, score_baselines
-from training.counts import Counts
+from training.evaluation.baselines import BASELINES, CHEAP_BASELINES, CategoryBaselines, score_baselines
+from training.evaluation.counts import Counts
 from training.prepare import prepare
 from training.sampling import Sampler
 
@@ -163,7 +163,7 @@ def test_smoothing_that_is_fitted_is_no_worse_than_any_other_tried(small_log: Ev
 def test_cutting_the_work_into_parts_changes_nothing(small_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     positions = targets(small_log)
     whole = score_baselines(small_log, positions)
-    monkeypatch.setattr("training.baselines.MAX_ENTRIES", 500)
+    monkeypatch.setattr("training.evaluation.baselines.MAX_ENTRIES", 500)
     parts = score_baselines(small_log, positions)
     for name in BASELINES:
         assert np.array_equal(whole[name].rank, parts[name].rank)

@@ -20,15 +20,15 @@ import training.evaluate
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
-from training.baselines import BASELINES, score_baselines
 from training.evaluate import EvaluateConfig, evaluate
 from training.evaluation import Scores, choose, score
-from training.evaluation_summary import summarise
-from training.evaluation_table import print_summary
-from training.html_report import render
-from training.loss_curves import read_loss_curves
-from training.metrics import MEANING, SLICES, expected_calibration_error
-from training.oracle import Oracle
+from training.evaluation.baselines import BASELINES, score_baselines
+from training.evaluation.html_report import render
+from training.evaluation.loss_curves import read_loss_curves
+from training.evaluation.metrics import MEANING, SLICES, expected_calibration_error
+from training.evaluation.oracle import Oracle
+from training.evaluation.summary import summarise
+from training.evaluation.table import print_summary
 from training.sampling import Sampler
 
 QUIET = Console(quiet=True)

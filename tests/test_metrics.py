@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from training.metrics import BINS, accuracy, expected_calibration_error, reliability, skill, slice_masks, spread
+from training.evaluation.metrics import (
+    BINS,
+    accuracy,
+    expected_calibration_error,
+    reliability,
+    skill,
+    slice_masks,
+    spread,
+)
 
 
 def test_a_perfect_forecaster_loses_nothing_and_ranks_first() -> None:

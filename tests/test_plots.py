@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from training.loss_curves import LossCurves, read_loss_curves
-from training.plots import loss_chart
+from training.evaluation.loss_curves import LossCurves, read_loss_curves
+from training.evaluation.plots import loss_chart
 
 
 def drawn(*curves: LossCurves) -> str:

@@ -13,7 +13,7 @@ import pytest
 from eventmodel.config import ModelConfig
 from eventmodel.schema import load_schema
 from training import simulate as program
-from training.oracle import Oracle
+from training.evaluation.oracle import Oracle
 from training.prepare import prepare
 from training.read_table import read_table
 from training.sampling import Sampler

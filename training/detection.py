@@ -8,7 +8,7 @@ import polars as pl
 
 from eventmodel.event_log import EventLog
 from training.average_precision import average_precision
-from training.baselines import score_baselines
+from training.evaluation.baselines import score_baselines
 from training.read_table import read_table
 
 

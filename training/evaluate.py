@@ -29,14 +29,14 @@ from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.codec import Moment
 from eventmodel.directory import check_place, write_directory
 from eventmodel.event_log import EventLog
-from training.baselines import score_baselines
 from training.errors import exit_on_user_error
 from training.evaluation import Scores, choose, score
-from training.evaluation_summary import summarise
-from training.evaluation_table import print_summary
-from training.html_report import render
-from training.loss_curves import read_loss_curves
-from training.oracle import Oracle, summarise_gap
+from training.evaluation.baselines import score_baselines
+from training.evaluation.html_report import render
+from training.evaluation.loss_curves import read_loss_curves
+from training.evaluation.oracle import Oracle, summarise_gap
+from training.evaluation.summary import summarise
+from training.evaluation.table import print_summary
 from training.sampling import Sampler
 from training.time_quantiles import BATCH, measure_coverage, summarise_coverage, thin
 from training.trainer import device_of
@@ -86,7 +86,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
         console: for progress.
 
     Returns:
-        What metrics.json holds; ``training/evaluation_summary.py`` documents it.
+        What metrics.json holds; ``training/evaluation/summary.py`` documents it.
 
     Raises:
         ValueError: a checkpoint or the log cannot be read, or they do not belong together.

@@ -15,9 +15,9 @@ from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
 from eventmodel.event_log import EventLog
-from training.baselines import CHEAP_BASELINES, score_baselines
 from training.config import TrainConfig
 from training.evaluation import Evaluation
+from training.evaluation.baselines import CHEAP_BASELINES, score_baselines
 from training.state import Progress as RunProgress
 
 

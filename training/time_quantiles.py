@@ -18,7 +18,7 @@ from eventmodel.engine import Engine
 from eventmodel.engine.times import quantiles
 from eventmodel.engine.torch_backend import TorchBackend
 from eventmodel.model import EventModel
-from training.metrics import spread
+from training.evaluation.metrics import spread
 from training.sampling import Sampler
 
 LEVELS = (0.1, 0.5, 0.9)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.counts import NONE, Entries
+from training.evaluation.counts import NONE, Entries
 
 
 class Distribution(NamedTuple):

@@ -16,7 +16,7 @@ categories      by name:
     skill, nats_gained, top1_points
     slices                  by name: n, share, marginal (nll, top1, mrr ...), baselines
     reliability             marginal and chain, before and after: targets, confidence, accuracy per bin, over all runs
-oracle          only with an oracle: see training/oracle.py
+oracle          only with an oracle: see training/evaluation/oracle.py
 coverage        n, and how time quantiles hold: levels by name (not_after, before: shares of targets that came at
                 the quantile or before it, and before it), mean and median width in hours of the lowest to the highest
 
@@ -31,9 +31,8 @@ import numpy as np
 
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
-from training.baselines import BASELINES, DESCRIPTION, BaselineScores
-from training.evaluation import Scores
-from training.metrics import (
+from training.evaluation.baselines import BASELINES, DESCRIPTION, BaselineScores
+from training.evaluation.metrics import (
     MEANING,
     SLICES,
     accuracy,
@@ -44,6 +43,7 @@ from training.metrics import (
     slice_masks,
     spread,
 )
+from training.evaluation.scores import Scores
 
 FORMAT = "event model evaluation"
 FORMAT_VERSION = 1

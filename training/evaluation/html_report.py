@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from training.loss_curves import LossCurves
-from training.plots import loss_chart, reliability_chart, skill_chart
+from training.evaluation.loss_curves import LossCurves
+from training.evaluation.plots import loss_chart, reliability_chart, skill_chart
 
 FIRST_DIAGRAMS = 6
 """Reliability diagrams that are shown unfolded: of the largest calibration errors."""
@@ -17,7 +17,7 @@ def render(summary: dict[str, Any], curves: Sequence[LossCurves]) -> str:
     """The page.
 
     Args:
-        summary: as ``training/evaluation_summary.py`` documents it.
+        summary: as ``training/evaluation/summary.py`` documents it.
         curves: of the checkpoints' runs.
     """
     categories = summary["categories"]
@@ -32,7 +32,7 @@ def render(summary: dict[str, Any], curves: Sequence[LossCurves]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["fixed"] = _fixed
     template = environment.from_string(
-        resources.files("training").joinpath("templates", "evaluation.html").read_text("utf-8")
+        resources.files("training.evaluation").joinpath("templates", "evaluation.html").read_text("utf-8")
     )
     return template.render(summary=summary, charts=charts, glance=_glance(categories))
 

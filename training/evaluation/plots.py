@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.loss_curves import LossCurves
+from training.evaluation.loss_curves import LossCurves
 
 BLUE, ORANGE, INK, GREY, LIGHT = "#0072B2", "#D55E00", "#1f2933", "#5f6b76", "#d5dae0"
 STYLE: Any = {

@@ -15,8 +15,8 @@ import polars as pl
 
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
-from training.evaluation import Scores
-from training.metrics import spread
+from training.evaluation.metrics import spread
+from training.evaluation.scores import Scores
 from training.read_table import read_table
 
 

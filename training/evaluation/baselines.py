@@ -14,9 +14,9 @@ import numpy as np
 
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
-from training.counts import Counts, Entries
-from training.distribution import Distribution
-from training.evaluation import choose
+from training.evaluation.counts import Counts, Entries
+from training.evaluation.distribution import Distribution
+from training.evaluation.scores import choose
 from training.sampling import Sampler
 
 DESCRIPTION = {
