@@ -119,7 +119,8 @@ def run_variant(config: AblationConfig, data: Path, name: str) -> dict[str, Any]
         "seed": config.seed,
     }
     trainer = Trainer(CHANGES.get(name, CHANGES["everything"])(TrainConfig(data=data, out=out, **settings)))
-    CRIPPLES.get(name, lambda trainer: None)(trainer)
+    if name in CRIPPLES:
+        CRIPPLES[name](trainer)
     began = time.monotonic()
     with Monitor(Console(stderr=True), trainer.config, trainer.names, 0) as monitor:
         trainer.run(monitor)

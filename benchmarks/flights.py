@@ -15,11 +15,14 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.runs import test_metrics
+from benchmarks.runs import metrics_of_test_part
 from eventmodel.event_log import EventLog
 from training.config import PRESETS, TrainConfig
+from training.errors import exit_on_user_error
 from training.evaluation import choose
 from training.evaluation.baselines import score_baselines
+from training.evaluation.metrics import spread
+from training.evaluation.table import shown
 from training.sampling import Sampler
 
 
@@ -36,13 +39,26 @@ class FlightsConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
 
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("--seeds names no seed; name one or more")
+
 
 def main() -> None:
     """Run and print."""
-    config = tyro.cli(FlightsConfig, prog="python -m benchmarks.flights")
+    with exit_on_user_error():
+        run(tyro.cli(FlightsConfig, prog="python -m benchmarks.flights"))
+
+
+def run(config: FlightsConfig) -> None:
+    """Train what is not trained, and print the table.
+
+    Raises:
+        ValueError: the log cannot be read or trained on.
+    """
     settings: dict[str, Any] = PRESETS[config.preset] | {"test_samples": 1_000_000}
     base = TrainConfig(data=config.data, out=config.out, **settings)
-    runs = [test_metrics(replace(base, out=config.out / f"seed-{s}", seed=s)) for s in config.seeds]
+    runs = [metrics_of_test_part(replace(base, out=config.out / f"seed-{s}", seed=s)) for s in config.seeds]
     log = EventLog.load(config.data)
     sampler = Sampler(log, base.model, log.validation_end, len(log.events.timestamp))
     positions = choose(sampler, base.test_samples)
@@ -56,10 +72,10 @@ def main() -> None:
     print("| --- | ---: | ---: |" + " ---: |" * len(baselines))
     for c, category in enumerate(log.schema.categories):
         cells = " | ".join(f"{column[c] * 100:.2f}" for column in baselines.values())
-        spread = f"{top1[:, c].mean() * 100:.2f} ± {top1[:, c].std() * 100:.2f}"
-        print(f"| {category.name} | {spread} | {nll[:, c].mean():.3f} | {cells} |")
-    joint = np.array([sum(run["chain_nll"]) for run in runs])
-    print(f"\nnats per event: marginals {nll.sum(1).mean():.3f}, joint {joint.mean():.3f} ± {joint.std():.3f}")
+        model = shown(spread(top1[:, c]), 2, 100)
+        print(f"| {category.name} | {model} | {nll[:, c].mean():.3f} | {cells} |")
+    joint = spread([sum(run["chain_nll"]) for run in runs])
+    print(f"\nnats per event: marginals {nll.sum(1).mean():.3f}, joint {shown(joint, 3)}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from torch.nn.utils import clip_grad_norm_
 from eventmodel.config import ModelConfig
 from eventmodel.heads import target_log_probs
 from training.config import TrainConfig
+from training.errors import exit_on_user_error
 from training.evaluation import Evaluation, choose, evaluate
 from training.loss import category_sums, check_finite
 from training.prefetch import to_tensors
@@ -71,6 +72,12 @@ class PrecisionConfig:
     """Validation events."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
+
+    def __post_init__(self) -> None:
+        if self.steps < PARTS:
+            raise ValueError(f"steps is {self.steps}; the least is {PARTS}, one for each part of a run")
+        if not self.rates:
+            raise ValueError("--rates names no learning rate; name one or more")
 
 
 @dataclass(frozen=True)
@@ -275,10 +282,11 @@ def plot(config: PrecisionConfig, results: dict[Cell, dict[str, Any]]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train what is not trained yet, print, plot."""
-    config = tyro.cli(PrecisionConfig, args=arguments, prog="python -m benchmarks.precision")
-    results = {cell: measured(config, cell) for cell in cells(config.rates)}
-    print(report(config, results))
-    plot(config, results)
+    with exit_on_user_error():
+        config = tyro.cli(PrecisionConfig, args=arguments, prog="python -m benchmarks.precision")
+        results = {cell: measured(config, cell) for cell in cells(config.rates)}
+        print(report(config, results))
+        plot(config, results)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from benchmarks.runs import test_metrics
+from benchmarks.runs import metrics_of_test_part
 from eventmodel.config import ModelConfig
 from eventmodel.schema import Schema, load_schema
 from training.config import TrainConfig
@@ -60,6 +60,10 @@ class ProcessLogConfig:
     split: Literal["folds", "time"] = "folds"
     """By the published folds, or chronologically, 80 / 10 / 10%."""
 
+    def __post_init__(self) -> None:
+        if not self.only or not set(self.only) <= set(range(N_FOLDS)):
+            raise ValueError(f"--only is {list(self.only)}; name some of the folds 0 to {N_FOLDS - 1}")
+
 
 def training_config(data: Path, out: Path) -> TrainConfig:
     """The same for every log."""
@@ -88,7 +92,7 @@ def read_cases(log: Path, schema: Schema) -> pl.DataFrame:
         ValueError: the log lacks a column.
     """
     case, when = schema.focus_stream.keys[0], schema.order_by
-    frame = pl.read_csv(log, infer_schema=False)
+    frame = _read(log)
     if missing := {case, when, "concept:name", "lifecycle:transition"} - set(frame.columns):
         raise ValueError(f"{log} lacks the columns {sorted(missing)}")
     label = pl.col("concept:name")
@@ -109,11 +113,22 @@ def fold_parts(frame: pl.DataFrame, case: str, folds: Path, fold: int) -> np.nda
     Raises:
         ValueError: the file leaves a case out, or names a part that is none.
     """
-    assigned = pl.read_csv(folds, infer_schema=False).select("case", pl.col(f"fold{fold}").alias("part"))
+    assigned = _read(folds)
+    if missing := {"case", f"fold{fold}"} - set(assigned.columns):
+        raise ValueError(f"{folds} lacks the columns {sorted(missing)}")
+    assigned = assigned.select("case", pl.col(f"fold{fold}").alias("part"))
     parts = frame.join(assigned, left_on=case, right_on="case", how="left", maintain_order="left")["part"]
     if unknown := set(parts.unique().to_list()) - set(PARTS):
         raise ValueError(f"{folds} gives some cases of fold {fold} the parts {unknown}, not one of {list(PARTS)}")
     return parts.replace_strict(PARTS).to_numpy()
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """A CSV file, compressed or not, all columns as text."""
+    try:
+        return pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} cannot be read as CSV: {str(error).splitlines()[0]}") from None
 
 
 def of_the_case(schema: Schema) -> Schema:
@@ -126,7 +141,7 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
     if not (directory / "log" / "log.json").is_file():
         prepare(frame, schema, parts=parts)[0].save(directory / "log")
     began = time.monotonic()
-    metrics = test_metrics(training_config(directory / "log", directory / "run"))
+    metrics = metrics_of_test_part(training_config(directory / "log", directory / "run"))
     meta = json.loads((directory / "run" / "best" / "meta.json").read_text())
     label = [category.name for category in schema.categories].index(LABEL)
     result = {
@@ -144,15 +159,23 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
     return result
 
 
-def table(published: Path, name: str, accuracies: list[float]) -> list[str]:
-    """Our row among the published ones, best first."""
+def published_entries(published: Path, name: str) -> list[tuple[float, str, str]]:
+    """Accuracy, its deviation and the method, of each that is published for a log.
+
+    Raises:
+        ValueError: there is none.
+    """
     with published.open() as file:
-        rows = [row for row in csv.DictReader(file) if row["log"] == name]
+        rows = [row for row in csv.DictReader(file) if row.get("log") == name]
     if not rows:
         raise ValueError(f"{published} holds nothing for the log {name!r}")
-    entries = [(float(row["mean_accuracy_percent"]), row["std"], row["method"]) for row in rows]
+    return [(float(row["mean_accuracy_percent"]), row["std"], row["method"]) for row in rows]
+
+
+def table(entries: list[tuple[float, str, str]], accuracies: list[float]) -> list[str]:
+    """Our row among the published ones, best first."""
     mean, spread = np.mean(accuracies), np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
-    entries.append((float(mean), f"{spread:.2f}", f"**this project** ({len(accuracies)} folds)"))
+    entries = [*entries, (float(mean), f"{spread:.2f}", f"**this project** ({len(accuracies)} folds)")]
     return [
         "| method | accuracy, % | sd over folds |",
         "| --- | ---: | ---: |",
@@ -169,7 +192,9 @@ def main() -> None:
         schema = load_schema(SCHEMAS / f"{name}.json")
         frame = read_cases(config.log, schema)
         case = schema.focus_stream.keys[0]
+        runs: dict[str, tuple[Schema, np.ndarray | None]]
         if config.split == "folds":
+            published = published_entries(config.published, name)  # before hours of training
             runs = {
                 f"fold{fold}": (of_the_case(schema), fold_parts(frame, case, config.folds, fold))
                 for fold in config.only
@@ -189,7 +214,7 @@ def main() -> None:
             )
         console.print(f"\n{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}\n")
         if config.split == "folds":
-            console.print(*table(config.published, name, [r["accuracy"] for r in results.values()]), sep="\n")
+            console.print(*table(published, [r["accuracy"] for r in results.values()]), sep="\n")
 
 
 if __name__ == "__main__":

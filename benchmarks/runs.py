@@ -8,7 +8,7 @@ from training.config import TrainConfig
 from training.run import train
 
 
-def test_metrics(config: TrainConfig) -> dict[str, Any]:
+def metrics_of_test_part(config: TrainConfig) -> dict[str, Any]:
     """Train unless it is done, and return the evaluation of the test part."""
     meta = config.out / "best" / "meta.json"
     if not meta.is_file() or "test" not in json.loads(meta.read_text())["metrics"]:

@@ -85,6 +85,8 @@ def main() -> None:
     config = tyro.cli(TreesConfig, prog="python -m benchmarks.trees")
     with exit_on_user_error():
         log = EventLog.load(config.data)
+        if unknown := {*config.categories, *OF_THE_SECOND} - {category.name for category in log.schema.categories}:
+            raise ValueError(f"{config.data} has no categories {sorted(unknown)}; name a flights log, and some of its")
         ends = (0, log.train_end, log.validation_end, len(log.events.timestamp))
         train, *parts = (Sampler(log, ModelConfig(), begin, end).positions for begin, end in pairwise(ends))
         train = np.random.default_rng(0).choice(train, min(config.samples, len(train)), replace=False)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.process_logs import END, LABEL, SCHEMAS, fold_parts, read_cases, table
+from benchmarks.process_logs import END, LABEL, SCHEMAS, fold_parts, published_entries, read_cases, table
 from eventmodel.config import ModelConfig
 from eventmodel.schema import Schema, load_schema
 from training.prepare import prepare
@@ -115,7 +115,7 @@ def test_a_fold_that_leaves_a_part_empty_is_refused(log: Path, tmp_path: Path, p
 def test_our_row_stands_where_its_accuracy_puts_it(tmp_path: Path) -> None:
     path = tmp_path / "published.csv"
     path.write_text("log,method,mean_accuracy_percent,std\ncases,Best,80.0,0.1\ncases,Other,60.0,\nelse,No,90,\n")
-    rows = table(path, "cases", [70.0, 72.0])
+    rows = table(published_entries(path, "cases"), [70.0, 72.0])
     assert [row.split(" |")[0] for row in rows[2:]] == ["| Best", "| **this project** (2 folds)", "| Other"]
     assert "71.00 | 1.41" in rows[3]
 
