@@ -14,12 +14,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from conftest import TINY
 from rich.console import Console
 
 import training.evaluate
-from eventmodel.checkpoint import load_checkpoint
+from eventmodel.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
+from eventmodel.directory import write_directory
 from eventmodel.event_log import EventLog
 from eventmodel.heads import CHAIN, MARGINAL
+from eventmodel.model import EventModel
+from eventmodel.schema import Schema
+from training.config import TrainConfig
 from training.evaluate import EvaluateConfig, evaluate
 from training.evaluation import Scores, choose, score
 from training.evaluation.baselines import BASELINES, score_baselines
@@ -29,6 +34,7 @@ from training.evaluation.metrics import MEANING, SLICES, expected_calibration_er
 from training.evaluation.oracle import Oracle
 from training.evaluation.summary import summarise
 from training.evaluation.table import print_summary
+from training.prepare import prepare
 from training.sampling import Sampler
 
 QUIET = Console(quiet=True)
@@ -325,6 +331,7 @@ def test_an_oracle_of_another_split_is_refused(small_log: EventLog, oracle_file:
         (["--checkpoint", "BEST", "--data", "nowhere"], "nowhere is not a prepared event log"),
         (["--checkpoint", "BEST", "--samples", "-1"], "samples is -1"),
         (["--checkpoint", "BEST", "--oracle", "nowhere.parquet"], "nowhere.parquet is not a file"),
+        (["--checkpoint", "BEST", "--oracle", "ORACLE", "--part", "validation"], "an oracle covers the test part"),
         (["--checkpoint", "BEST", "--out", "TAKEN"], "holds something else"),
         (["--checkpoint", "MOVED"], "was trained on elsewhere, which is not there; name its log with --data"),
     ],
@@ -333,6 +340,7 @@ def test_a_fault_of_the_input_is_one_line_and_exit_code_2(
     arguments: list[str],
     expected: str,
     run_directory: Path,
+    oracle_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -345,8 +353,9 @@ def test_a_fault_of_the_input_is_one_line_and_exit_code_2(
     meta = json.loads(header.read_text())
     meta["training"]["data"] = "elsewhere"
     header.write_text(json.dumps(meta))
-    places = {"BEST": str(run_directory / "best"), "TAKEN": str(tmp_path / "taken"), "MOVED": str(tmp_path / "moved")}
-    monkeypatch.setattr(sys, "argv", ["evaluate", *(places.get(a, a) for a in arguments)])
+    places = {"BEST": run_directory / "best", "TAKEN": tmp_path / "taken", "MOVED": tmp_path / "moved"}
+    places["ORACLE"] = oracle_file
+    monkeypatch.setattr(sys, "argv", ["evaluate", *(str(places.get(a, a)) for a in arguments)])
     with pytest.raises(SystemExit) as stop:
         training.evaluate.main()
     assert stop.value.code == 2
@@ -373,3 +382,51 @@ def test_no_quantiles_are_measured_that_are_not_asked_for(run_directory: Path, t
     best = run_directory / "best"
     found = evaluate(EvaluateConfig((best,), out=tmp_path / "out", samples=20, quantile_samples=0), QUIET)
     assert "coverage" not in found
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """A network as it begins, on a zoned log of cases: no vocabulary names them, and no other stream is read."""
+    schema = Schema.model_validate(
+        {
+            "name": "cases",
+            "time_zone": "Europe/Berlin",
+            "fields": [
+                {"name": "Case", "kind": "key"},
+                {"name": "Step", "kind": "enum", "values": ["a", "b", "c"]},
+                {"name": "Same", "kind": "enum", "values": ["x"]},
+                {"name": "At", "kind": "datetime"},
+            ],
+            "order_by": "At",
+            "streams": [{"name": "Case", "keys": ["Case"], "max_events": 5}],
+            "focus": "Case",
+        }
+    )
+    records = [
+        {"Case": f"c{i % 7}", "Step": "abc"[i % 3], "Same": "x", "At": f"2026-03-29T0{i // 60}:{i % 60:02d}:00+01:00"}
+        for i in range(180)  # clocks change at two
+    ]
+    log, _ = prepare(pl.DataFrame(records), schema)
+    log.save(tmp_path / "log")
+    training_config = TrainConfig(data=tmp_path / "log", out=tmp_path).to_dict()
+    with write_directory(tmp_path / "best", replaces="meta.json") as draft:
+        write_checkpoint(draft, Checkpoint(EventModel(TINY, log.codec), log.codec, 0, {}, training_config, {}))
+    return tmp_path / "best"
+
+
+def test_a_zoned_log_of_cases_with_one_stream_is_evaluated(cases: Path, tmp_path: Path) -> None:
+    found = evaluate(EvaluateConfig((cases,), out=tmp_path / "out", samples=1, quantile_samples=0), QUIET)
+    assert found["n"] == 1
+    # the first of the newest tenth was at 02:42+01:00, when clocks showed an hour more
+    assert found["provenance"]["first_target"] == found["provenance"]["last_target"] == "2026-03-29T03:42:00"
+    assert found["categories"]["Same"]["slices"]["new"]["marginal"]["nll"]["mean"] is None
+    assert "same Case" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_an_oracle_needs_a_focus_that_a_vocabulary_names(cases: Path) -> None:
+    log = EventLog.load(cases.parent / "log")
+    names = [category.name for category in log.schema.categories]
+    columns = ["row", "focus", *(f"{kind}_{name}" for kind in ("marginal", "chain") for name in names)]
+    pl.DataFrame({name: [1] for name in columns}).write_parquet(cases.parent / "oracle.parquet")
+    with pytest.raises(ValueError, match="an oracle needs a focus keyed by a field of kind id"):
+        Oracle.read(cases.parent / "oracle.parquet", log)

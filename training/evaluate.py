@@ -158,7 +158,7 @@ def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, or
         sampler.positions = sampler.positions[oracle.find(log, sampler.positions) >= 0]
         if len(sampler) == 0:
             raise ValueError(
-                f"{config.oracle} covers no event of the {config.part} part; name the .oracle file of this log"
+                f"{config.oracle} covers no event of the {config.part} part; an oracle covers the test part"
             )
     return choose(sampler, config.samples or len(sampler))
 
