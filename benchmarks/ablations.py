@@ -40,7 +40,7 @@ class AblationConfig:
     seed: int = 0
     """The same for all variants."""
     only: tuple[str, ...] = ()
-    """Names of variants; all by default."""
+    """Names of variants to compare with the whole design; all by default."""
 
 
 Change = Callable[[TrainConfig], TrainConfig]
@@ -133,13 +133,14 @@ def run_variant(config: AblationConfig, data: Path, name: str) -> dict[str, Any]
 def main() -> None:
     """Train what is not done, and print a table per log."""
     config = tyro.cli(AblationConfig, prog="python -m benchmarks.ablations")
-    names = config.only or (*CHANGES, *CRIPPLES)
+    whole, *parts = (*CHANGES, *CRIPPLES)
+    names = (whole, *(config.only or parts))
     with exit_on_user_error():
-        if unknown := set(names) - set(CHANGES) - set(CRIPPLES):
+        if unknown := set(config.only) - set(CHANGES) - set(CRIPPLES):
             raise ValueError(f"no variants {sorted(unknown)}; there are {[*CHANGES, *CRIPPLES]}")
         for data in config.data:
             results = {name: run_variant(config, data, name) for name in names}
-            full = results[names[0]]
+            full = results[whole]
             print(f"\n{data.name}: {full['n']:,} validation events, {config.steps} steps, seed {config.seed}\n")
             print("| variant | marginals, nats | joint, nats | worse by (joint) | mean top-1, % |")
             print("| --- | ---: | ---: | ---: | ---: |")

@@ -427,6 +427,7 @@ def test_the_summary_holds_the_means_of_the_table(found, tmp_path):
     ("setting", "message"),
     [
         ({"out": Path("log.xlsx")}, r"must end in \.csv or \.parquet"),
+        ({"out": Path("no/such/place/log.csv")}, "no/such/place is not a directory"),
         ({"employees": 0}, "employees is 0; the least is 1"),
         ({"sites": 2}, "sites is 2; the least is 3"),
         ({"days": 30}, "days is 30; it must be 120"),

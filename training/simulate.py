@@ -121,6 +121,8 @@ class SimulateConfig:
     def __post_init__(self) -> None:
         if self.out.suffix not in (".csv", ".parquet"):
             raise ValueError(f"{self.out} must end in .csv or .parquet")
+        if not self.out.parent.is_dir():  # said before the work, not after
+            raise ValueError(f"{self.out.parent} is not a directory; make it, or write --out elsewhere")
         if self.employees < 1:
             raise ValueError(f"employees is {self.employees}; the least is 1")
         if self.sites < LEAST_SITES:
