@@ -4,6 +4,7 @@ python -m training.run --data LOG --out RUN --preset quickstart
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -56,7 +57,10 @@ def _process_group(config: TrainConfig) -> Iterator[None]:
         torch.cuda.set_device(device)
     try:
         yield
+        dist.barrier()  # nobody leaves while rank 0 still writes
     finally:
+        # the trainer's reference cycles hold the group, whose threads must end before the interpreter does
+        gc.collect()
         dist.destroy_process_group()
 
 
