@@ -60,7 +60,7 @@ def run(config: FlightsConfig) -> None:
     base = TrainConfig(data=config.data, out=config.out, **settings)
     runs = [metrics_of_test_part(replace(base, out=config.out / f"seed-{s}", seed=s)) for s in config.seeds]
     log = EventLog.load(config.data)
-    sampler = Sampler(log, base.model, log.validation_end, len(log.events.timestamp))
+    sampler = Sampler(log, base.model, *log.part("test"))
     positions = choose(sampler, base.test_samples)
     baselines = {name: (found.rank == 1).mean(0) for name, found in score_baselines(log, positions).items()}
     top1, nll = (np.array([run[name] for run in runs]) for name in ("top1", "nll"))

@@ -10,7 +10,6 @@ it says what a category gives away to whoever knows the log, and what may be out
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +86,9 @@ def main() -> None:
         log = EventLog.load(config.data)
         if unknown := {*config.categories, *OF_THE_SECOND} - {category.name for category in log.schema.categories}:
             raise ValueError(f"{config.data} has no categories {sorted(unknown)}; name a flights log, and some of its")
-        ends = (0, log.train_end, log.validation_end, len(log.events.timestamp))
-        train, *parts = (Sampler(log, ModelConfig(), begin, end).positions for begin, end in pairwise(ends))
+        train, *parts = (
+            Sampler(log, ModelConfig(), *log.part(name)).positions for name in ("training", "validation", "test")
+        )
         train = np.random.default_rng(0).choice(train, min(config.samples, len(train)), replace=False)
         inputs = [features(log, positions) for positions in (train, *parts)]
         labels = [log.events.ids[log.focus.rows[positions + 1]] for positions in (train, *parts)]

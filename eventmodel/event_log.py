@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ N_GAP_BUCKETS = 32
 """Bucket 0 is "no previous event"; bucket b holds gaps of 2**(b-1) - 1 seconds up to 2**b - 1."""
 N_WEEKDAYS = 8
 """0 is padding; 1 is Monday."""
+Part = Literal["training", "validation", "test", "all"]
 
 
 class EventBatch(NamedTuple):
@@ -167,6 +168,16 @@ class EventLog:
     def focus(self) -> StreamIndex:
         """The index of the focus stream."""
         return self.streams[self.schema.focus]
+
+    def part(self, name: Part) -> tuple[int, int]:
+        """The rows [begin, end) of a part of the log."""
+        n = len(self.events.timestamp)
+        return {
+            "training": (0, self.train_end),
+            "validation": (self.train_end, self.validation_end),
+            "test": (self.validation_end, n),
+            "all": (0, n),
+        }[name]
 
     def save(self, path: Path) -> None:
         """Write a directory of arrays and JSON, whole or not at all.

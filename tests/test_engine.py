@@ -167,12 +167,18 @@ def test_only_allowed_values_have_a_probability(engine: Engine, queries: list[Qu
         np.testing.assert_allclose(np.exp(answer.log_probs[:, start[c] : start[c + 1]]).sum(-1), 1, atol=1e-4)
 
 
-def test_a_rollout_keeps_to_the_hours_that_are_allowed(engine: Engine, queries: list[Query]) -> None:
+def at_night(engine: Engine) -> tuple[int, np.ndarray]:
+    """The category of the hour, and a mask that allows 3 and 4 o'clock only."""
     start = np.cumsum([0, *engine.codec.sizes])
     hour = [c.name for c in engine.codec.schema.categories].index("Time_Event_Hour")
     allowed = np.ones(start[-1], bool)
     allowed[start[hour] : start[hour + 1]] = False
-    allowed[[start[hour] + 4, start[hour] + 5]] = True  # 3 and 4 o'clock
+    allowed[[start[hour] + 4, start[hour] + 5]] = True
+    return hour, allowed
+
+
+def test_a_rollout_keeps_to_the_hours_that_are_allowed(engine: Engine, queries: list[Query]) -> None:
+    hour, allowed = at_night(engine)
     for answer in engine.answer([q._replace(allowed=allowed, horizon=4) for q in queries]):
         assert np.isin(answer.ids[:, hour], (4, 5)).all()
         assert {engine.codec.at_timestamp(int(t)).wall.hour for t in answer.timestamp} <= {3, 4}
@@ -245,11 +251,7 @@ def test_asking_for_quantiles_changes_nothing_else(engine: Engine, queries: list
 
 
 def test_quantiles_keep_to_the_hours_that_are_allowed(engine: Engine, queries: list[Query]) -> None:
-    start = np.cumsum([0, *engine.codec.sizes])
-    hour = [c.name for c in engine.codec.schema.categories].index("Time_Event_Hour")
-    allowed = np.ones(start[-1], bool)
-    allowed[start[hour] : start[hour + 1]] = False
-    allowed[[start[hour] + 4, start[hour] + 5]] = True  # 3 and 4 o'clock
+    _, allowed = at_night(engine)
     answer = engine.answer([queries[0]._replace(allowed=allowed, horizon=2, quantiles=LEVELS)])[0]
     assert answer.when is not None
     assert {engine.codec.at_timestamp(int(t)).wall.hour for t in answer.when.flat} <= {3, 4}

@@ -26,7 +26,7 @@ from eventmodel.model import EventModel
 from eventmodel.schema import Schema
 from training.config import TrainConfig
 from training.evaluate import EvaluateConfig, evaluate
-from training.evaluation import Scores, choose, score
+from training.evaluation import Scores, choose, score, thin
 from training.evaluation.baselines import BASELINES, score_baselines
 from training.evaluation.html_report import render
 from training.evaluation.loss_curves import read_loss_curves
@@ -430,3 +430,8 @@ def test_an_oracle_needs_a_focus_that_a_vocabulary_names(cases: Path) -> None:
     pl.DataFrame({name: [1] for name in columns}).write_parquet(cases.parent / "oracle.parquet")
     with pytest.raises(ValueError, match="an oracle needs a focus keyed by a field of kind id"):
         Oracle.read(cases.parent / "oracle.parquet", log)
+
+
+def test_thinning_keeps_the_first_and_the_last() -> None:
+    assert thin(np.arange(100), 5).tolist() == [0, 24, 49, 74, 99]
+    assert thin(np.arange(3), 5).tolist() == [0, 1, 2]

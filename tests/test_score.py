@@ -18,7 +18,7 @@ from training.detection import per_event, read_labels
 from training.event_scores import score_events
 from training.example import example_request
 from training.sampling import Sampler
-from training.score import ScoreConfig, part_rows, score_log
+from training.score import ScoreConfig, score_log
 from training.score_report import in_words
 from training.score_table import FIRST_COLUMNS, write_frames
 
@@ -58,9 +58,9 @@ def test_rows_are_in_the_order_of_time(table: pl.DataFrame) -> None:
 
 
 def test_parts_follow_one_another(small_log: EventLog) -> None:
-    ends = [part_rows(small_log, part) for part in ("training", "validation", "test")]
+    ends = [small_log.part(part) for part in ("training", "validation", "test")]
     assert [end for _, end in ends[:-1]] == [begin for begin, _ in ends[1:]]
-    assert part_rows(small_log, "all") == (0, ends[-1][1])
+    assert small_log.part("all") == (0, ends[-1][1])
 
 
 def test_focus_and_time_are_those_of_the_event(table: pl.DataFrame, small_log: EventLog) -> None:

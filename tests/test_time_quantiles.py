@@ -10,7 +10,7 @@ from eventmodel.checkpoint import load_checkpoint
 from eventmodel.event_log import EventLog
 from training import time_quantiles
 from training.sampling import Sampler
-from training.time_quantiles import LEVELS, MINUTE, Coverage, measure_coverage, summarise_coverage, thin
+from training.time_quantiles import LEVELS, MINUTE, Coverage, measure_coverage, summarise_coverage
 
 CPU = torch.device("cpu")
 
@@ -60,11 +60,6 @@ def test_coverage_and_an_answer_use_the_same_samples(sampler: Sampler, run_direc
     asked = [query(sampler.log, bundle, int(p), quantiles=LEVELS) for p in positions]  # type: ignore[arg-type]
     answered = np.concatenate([answer.when for answer in engine.answer(asked) if answer.when is not None])
     assert np.mean(answered == found) > 0.8  # a tie that rounding breaks may move a quantile by one sample
-
-
-def test_thinning_keeps_the_first_and_the_last() -> None:
-    assert thin(np.arange(100), 5).tolist() == [0, 24, 49, 74, 99]
-    assert thin(np.arange(3), 5).tolist() == [0, 1, 2]
 
 
 def test_several_checkpoints_give_a_mean_and_a_spread() -> None:

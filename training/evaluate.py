@@ -30,7 +30,7 @@ from eventmodel.codec import Moment
 from eventmodel.directory import check_place, write_directory
 from eventmodel.event_log import EventLog
 from training.errors import exit_on_user_error
-from training.evaluation import Scores, choose, score
+from training.evaluation import Scores, choose, score, thin
 from training.evaluation.baselines import score_baselines
 from training.evaluation.html_report import render
 from training.evaluation.loss_curves import read_loss_curves
@@ -38,7 +38,7 @@ from training.evaluation.oracle import Oracle, summarise_gap
 from training.evaluation.summary import summarise
 from training.evaluation.table import print_summary
 from training.sampling import Sampler
-from training.time_quantiles import BATCH, measure_coverage, summarise_coverage, thin
+from training.time_quantiles import BATCH, measure_coverage, summarise_coverage
 from training.trainer import device_of
 
 METRICS = "metrics.json"
@@ -109,7 +109,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     with _progress(console) as task:
         runs, coverage = [], []
         for path, checkpoint in zip(config.checkpoint, checkpoints, strict=True):
-            sampler = Sampler(log, checkpoint.model.config, 0, len(log.events.timestamp))
+            sampler = Sampler(log, checkpoint.model.config, *log.part("all"))
             model = checkpoint.model.to(device)
             chunks = [positions[start : start + CHUNK] for start in range(0, len(positions), CHUNK)]
             advance = task(str(path), len(chunks))
@@ -144,11 +144,7 @@ def _check_same(path: Path, checkpoint: Checkpoint, data: Path, log: EventLog) -
 
 def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, oracle: Oracle | None) -> np.ndarray:
     """The events before the targets, in the order of time."""
-    begin, end = {
-        "test": (log.validation_end, len(log.events.timestamp)),
-        "validation": (log.train_end, log.validation_end),
-    }[config.part]
-    sampler = Sampler(log, checkpoint.model.config, begin, end)
+    sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
     if len(sampler) == 0:
         raise ValueError(
             f"the {config.part} part holds no event with a predecessor of the same {log.schema.focus}; "

@@ -17,7 +17,7 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
 
     Numbers stand as the names of their buckets, because a log keeps no more of them.
     """
-    sampler = Sampler(log, config, log.train_end, log.validation_end)
+    sampler = Sampler(log, config, *log.part("validation"))
     focus = log.focus.entity[sampler.positions]
     n_events = np.minimum(sampler.positions + 1 - log.focus.start[focus], EVENTS)
     # somebody whom the vocabulary knows (or whom none needs to), with a past that fills the example

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from eventmodel.checkpoint import load_checkpoint
-from eventmodel.event_log import EventLog
+from eventmodel.event_log import EventLog, Part
 from eventmodel.model import EventModel
 from training.detection import Detection, detect, read_labels
 from training.errors import exit_on_user_error
@@ -44,7 +44,7 @@ class ScoreConfig:
     """Prepared log that the checkpoint was trained on."""
     out: Path
     """File to write, .csv or .parquet; one that is there already is replaced."""
-    part: Literal["test", "validation", "training", "all"] = "test"
+    part: Part = "test"
     """Part of the log. The model has learned from the training part: there, it is less surprised."""
     labels: Path | None = None
     """A .csv or .parquet file with a column "row" of events that should stand out, as training.simulate
@@ -87,7 +87,7 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
     if checkpoint.codec.schema != log.schema or checkpoint.codec.vocabularies != log.codec.vocabularies:
         raise ValueError(f"{config.checkpoint} was trained on another log than {config.data}; name its own with --data")
     labelled = None if config.labels is None else read_labels(config.labels, log)
-    sampler = Sampler(log, checkpoint.model.config, *part_rows(log, config.part))
+    sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
     if len(sampler) == 0:
         raise ValueError(f"{config.data}: --part {config.part} holds no event with a predecessor of its focus")
     positions = choose(sampler, len(sampler))
@@ -102,17 +102,6 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
         return summary, None
     with console.status("counting, to compare"):
         return summary, detect(log, positions, summary.joint, summary.unusual, labelled)
-
-
-def part_rows(log: EventLog, part: str) -> tuple[int, int]:
-    """The rows [begin, end) of a part."""
-    n = len(log.events.timestamp)
-    return {
-        "training": (0, log.train_end),
-        "validation": (log.train_end, log.validation_end),
-        "test": (log.validation_end, n),
-        "all": (0, n),
-    }[part]
 
 
 def _frames(

@@ -86,13 +86,6 @@ def summarise_coverage(runs: Sequence[Coverage]) -> dict[str, Any]:
     }
 
 
-def thin(positions: np.ndarray, n: int) -> np.ndarray:
-    """At most n positions, evenly spread over these."""
-    if len(positions) <= n:
-        return positions
-    return positions[np.linspace(0, len(positions) - 1, n).astype(np.int64)]
-
-
 def _quantiles(
     model: EventModel,
     sampler: Sampler,

@@ -52,10 +52,9 @@ class Trainer:
         self.device = device_of(config.device)
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.log = EventLog.load(config.data)
-        n_rows = len(self.log.events.timestamp)
-        self.train = Sampler(self.log, config.model, 0, self.log.train_end)
-        self.validation = Sampler(self.log, config.model, self.log.train_end, self.log.validation_end)
-        self.test = Sampler(self.log, config.model, self.log.validation_end, n_rows)
+        self.train = Sampler(self.log, config.model, *self.log.part("training"))
+        self.validation = Sampler(self.log, config.model, *self.log.part("validation"))
+        self.test = Sampler(self.log, config.model, *self.log.part("test"))
         if len(self.validation) == 0:
             raise ValueError(
                 f"{config.data}: the validation part holds no event with a predecessor of the same "

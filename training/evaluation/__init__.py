@@ -4,6 +4,6 @@
 all of them, and ``table`` and ``html_report`` show it.
 """
 
-from training.evaluation.scores import Evaluation, Scores, choose, distributions, evaluate, score
+from training.evaluation.scores import Evaluation, Scores, choose, distributions, evaluate, score, thin
 
-__all__ = ["Evaluation", "Scores", "choose", "distributions", "evaluate", "score"]
+__all__ = ["Evaluation", "Scores", "choose", "distributions", "evaluate", "score", "thin"]

@@ -67,7 +67,7 @@ def score_baselines(
         advance: called when a category is done.
     """
     n, n_categories = len(positions), len(log.schema.categories)
-    fit_on = choose(Sampler(log, ModelConfig(), log.train_end, log.validation_end), FIT_TARGETS)
+    fit_on = choose(Sampler(log, ModelConfig(), *log.part("validation")), FIT_TARGETS)
     result = {
         name: BaselineScores(np.empty((n, n_categories)), np.empty((n, n_categories), np.int64), []) for name in names
     }

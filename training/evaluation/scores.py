@@ -61,6 +61,11 @@ class Evaluation:
 def choose(sampler: Sampler, n: int) -> np.ndarray:
     """At most n positions spread evenly over a part of the log, in the order of time."""
     positions = sampler.positions[np.argsort(sampler.log.focus.rows[sampler.positions + 1], kind="stable")]
+    return thin(positions, n)
+
+
+def thin(positions: np.ndarray, n: int) -> np.ndarray:
+    """At most n positions, evenly spread over these."""
     if len(positions) <= n:
         return positions
     return positions[np.linspace(0, len(positions) - 1, n).astype(np.int64)]

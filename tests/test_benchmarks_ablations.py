@@ -1,0 +1,40 @@
+"""Every variant of the ablations trains, and differs from the whole design where it says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ablations import CHANGES, CRIPPLES, AblationConfig, run_variant
+
+
+@pytest.fixture(scope="module")
+def whole(log_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    config = AblationConfig((log_directory,), tmp_path_factory.mktemp("whole"), steps=2)
+    return run_variant(config, log_directory, "everything")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in (*CHANGES, *CRIPPLES) if name != "everything"])
+def test_a_variant_is_another_model_than_the_whole_design(
+    name: str, whole: dict[str, list[float]], log_directory: Path, tmp_path: Path
+) -> None:
+    found = run_variant(AblationConfig((log_directory,), tmp_path, steps=2), log_directory, name)
+    assert found["nll"] != whole["nll"]
+
+
+@pytest.mark.slow
+def test_without_the_chain_an_event_is_as_probable_as_its_categories_on_their_own(
+    log_directory: Path, tmp_path: Path
+) -> None:
+    found = run_variant(AblationConfig((log_directory,), tmp_path, steps=2), log_directory, "no chain")
+    assert found["chain_nll"] == pytest.approx(found["nll"])
+
+
+@pytest.mark.slow
+def test_a_variant_that_is_done_is_not_trained_again(log_directory: Path, tmp_path: Path) -> None:
+    config = AblationConfig((log_directory,), tmp_path, steps=2)
+    run_variant(config, log_directory, "P = 0")
+    (result,) = tmp_path.rglob("result.json")
+    result.write_text(json.dumps({"n": 1}))
+    assert run_variant(config, log_directory, "P = 0") == {"n": 1}
