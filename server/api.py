@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer
+from eventmodel.request.reader import PredictRequest, read_request
+from eventmodel.request.rendering import render
 from server.body import read_body
 from server.engine import OpenEngine
 from server.loop import QueueLoop
 from server.metrics import HISTORY_EVENTS, UNKNOWN_VALUES
-from server.request import PredictRequest, read_request
-from server.response import render
 
 PATH = "/predict"
 

@@ -8,10 +8,11 @@ from litserve import LitServer
 from starlette.exceptions import HTTPException
 
 from eventmodel.bundle import Bundle
+from eventmodel.request.errors import RequestError
 from server.api import PATH, PredictAPI
 from server.deadline import Deadline
 from server.engine import OpenEngine
-from server.errors import RequestError, error_response
+from server.errors import error_response
 from server.loop import internal_error
 from server.metrics import CountRequests, announce_model, metrics
 from server.openapi import describe

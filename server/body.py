@@ -2,7 +2,7 @@
 
 from starlette.requests import ClientDisconnect, Request
 
-from server.errors import RequestError
+from eventmodel.request.errors import RequestError
 
 
 async def read_body(request: Request, limit: int) -> bytes:

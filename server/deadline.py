@@ -4,7 +4,8 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.errors import RequestError, error_response
+from eventmodel.request.errors import RequestError
+from server.errors import error_response
 
 GRACE_S = 5
 """On top of the timeout, so that the model process, which drops what waited too long, is heard first."""

@@ -1,34 +1,12 @@
-"""What can be wrong with a request, said so that the sender can fix it."""
-
-import difflib
-from collections.abc import Collection, Iterable
+"""An error as an HTTP response."""
 
 import orjson
 from starlette.responses import Response
 
+from eventmodel.request.errors import RequestError
+
 ERROR_CODE_HEADER = "x-error-code"
 """Carries the code, so that the metrics count reasons without reading bodies."""
-
-_MOST_NAMES = 20
-"""Names that a hint lists; a longer list helps nobody."""
-_MOST_COMPARED = 1000
-"""Names that are compared with a misspelt one: comparing costs time, and anyone may send a wrong name."""
-
-
-class RequestError(Exception):
-    """A request that cannot be answered. Nothing else is wrong: its neighbours are answered.
-
-    Attributes:
-        code: what is wrong, in a word that programs can test for.
-        loc: where, as a path into the body like ``streams.Actor[0].events[3].EventDatetime``.
-        message: what is wrong, for people.
-        hint: what to send instead.
-        status: the HTTP status.
-    """
-
-    def __init__(self, code: str, loc: str, message: str, hint: str, status: int = 422) -> None:
-        super().__init__(code, loc, message, hint, status)  # all of them, so that the error pickles
-        self.code, self.loc, self.message, self.hint, self.status = code, loc, message, hint, status
 
 
 def error_response(error: RequestError) -> Response:
@@ -38,25 +16,3 @@ def error_response(error: RequestError) -> Response:
     if error.status == 413:
         headers["connection"] = "close"  # or the rest of the body would still be received
     return Response(orjson.dumps(body), error.status, headers, media_type="application/json")
-
-
-def quoted(value: object) -> str:
-    """A value as it was sent, cut to a length that fits into a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """A hint that names the nearest of the known names, or lists them where they are few."""
-    names = list(known)
-    if isinstance(name, str):
-        nearest = difflib.get_close_matches(name[:60], names[:_MOST_COMPARED], n=1)
-        if nearest:
-            return f"Did you mean {nearest[0]!r}?"
-    return f"Send one of {one_of(names)}."
-
-
-def one_of(names: Collection[str]) -> str:
-    """Names for a hint: the first ones, and how many more there are."""
-    shown = ", ".join(quoted(name) for name in list(names)[:_MOST_NAMES])
-    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"

@@ -13,8 +13,9 @@ from litserve.transport.base import MessageTransport
 from litserve.utils import LitAPIStatus, LoopResponseType
 from starlette.responses import Response
 
+from eventmodel.request.errors import RequestError
 from server.deadline import timed_out
-from server.errors import RequestError, error_response
+from server.errors import error_response
 from server.metrics import BATCH_SECONDS, BATCH_SIZE, QUEUE_SECONDS
 
 logger = logging.getLogger("litserve.eventmodel")

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.times import SAMPLES
+from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES
 from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
-from server.request import DEFAULT_TOP_K, MAX_QUANTILES
 
 Json = dict[str, Any]
 

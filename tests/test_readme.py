@@ -10,8 +10,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from eventmodel.bundle import Bundle
 from eventmodel.config import ModelConfig
+from eventmodel.request.reader import KEYS, read_request
 from server import metrics
-from server.request import KEYS, read_request
 from server.settings import Settings
 from training.config import TrainConfig
 from training.evaluate import EvaluateConfig

@@ -12,8 +12,8 @@ from rich.console import Console
 from eventmodel.bundle import Bundle
 from eventmodel.engine import open_engine
 from eventmodel.event_log import EventLog
-from server.request import read_request
-from server.response import render
+from eventmodel.request.reader import read_request
+from eventmodel.request.rendering import render
 from training.detection import per_event, read_labels
 from training.event_scores import score_events
 from training.example import example_request

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from server.errors import RequestError
+from eventmodel.request.errors import RequestError
 from server.loop import Item, answer, next_batch
 
 

@@ -7,9 +7,9 @@ import pytest
 from server_example import FakeEngine, example, write_example
 
 from eventmodel.bundle import Bundle
+from eventmodel.request.reader import KEYS, read_request
+from eventmodel.request.rendering import render
 from server.openapi import request_schema, response_schema
-from server.request import KEYS, read_request
-from server.response import render
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from server_example import ZONED, event, example, write_example
 
 from eventmodel.bundle import Bundle
-from server.errors import RequestError
-from server.request import KEYS, MAX_QUANTILES, PredictRequest, read_request
+from eventmodel.request.errors import RequestError
+from eventmodel.request.reader import KEYS, MAX_QUANTILES, PredictRequest, read_request
 
 
 @pytest.fixture(scope="module")

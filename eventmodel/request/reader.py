@@ -9,9 +9,8 @@ import orjson
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, Moment
 from eventmodel.engine.query import Query
-from eventmodel.schema import Schema
-from server.errors import RequestError, did_you_mean, one_of, quoted
-from server.histories import (
+from eventmodel.request.errors import RequestError, did_you_mean, one_of, quoted
+from eventmodel.request.histories import (
     EncodedStream,
     Entity,
     as_text,
@@ -21,6 +20,7 @@ from server.histories import (
     unknown_field,
     unreadable,
 )
+from eventmodel.schema import Schema
 
 KEYS = ("streams", "focus", "now", "horizon", "top_k", "categories", "allowed", "quantiles", "observed")
 DEFAULT_TOP_K = 5

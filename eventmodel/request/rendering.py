@@ -9,8 +9,8 @@ import orjson
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec
 from eventmodel.engine.query import Answer
+from eventmodel.request.reader import PredictRequest
 from eventmodel.schema import Category
-from server.request import PredictRequest
 
 
 def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> bytes:

@@ -12,8 +12,8 @@ from server_example import ZONED, FakeEngine, event, example, write_example
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer
-from server.request import read_request
-from server.response import largest, render
+from eventmodel.request.reader import read_request
+from eventmodel.request.rendering import largest, render
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import numpy as np
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, text_of
 from eventmodel.engine.query import Histories
+from eventmodel.request.errors import RequestError, did_you_mean, quoted
 from eventmodel.schema import DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
-from server.errors import RequestError, did_you_mean, quoted
 
 
 @dataclass(frozen=True)
