@@ -14,7 +14,7 @@ from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer
 from eventmodel.request.reader import PredictRequest, read_request
 from eventmodel.request.rendering import render
-from server.body import read_body
+from server.body import read_document
 from server.engine import OpenEngine
 from server.loop import QueueLoop
 from server.metrics import HISTORY_EVENTS, UNKNOWN_VALUES
@@ -25,7 +25,7 @@ PATH = "/predict"
 async def receive(request: Request) -> PredictRequest:
     """FastAPI dependency, so that it runs in the HTTP process and only small arrays cross to the model's."""
     state = request.app.state
-    parsed = read_request(await read_body(request, state.max_body_bytes), state.bundle)
+    parsed = read_request(await read_document(request, state.max_body_bytes), state.bundle)
     HISTORY_EVENTS.observe(parsed.n_events)
     UNKNOWN_VALUES.inc(parsed.unknown_values)
     return parsed
@@ -51,7 +51,7 @@ class PredictAPI(litserve.LitAPI):
             device: LitServe's idea of a device; the engine has its own.
         """
         self.engine = self.open_engine(self.bundle)
-        example = read_request(orjson.dumps(self.bundle.example), self.bundle)
+        example = read_request(self.bundle.example, self.bundle)
         self.engine.answer([example.query])
 
     def decode_request(self, request: Annotated[PredictRequest, Depends(receive)]) -> PredictRequest:
@@ -66,4 +66,5 @@ class PredictAPI(litserve.LitAPI):
     def encode_response(self, output: tuple[PredictRequest, Answer]) -> Response:
         """The answer as JSON, in bytes: what LitServe need not encode again."""
         request, answer = output
-        return Response(render(self.bundle, request, answer), media_type="application/json")
+        body = orjson.dumps(render(self.bundle, request, answer), option=orjson.OPT_SERIALIZE_NUMPY)
+        return Response(body, media_type="application/json")

@@ -1,8 +1,26 @@
-"""A request's body, read no further than the limit."""
+"""A request's body, read no further than the limit, and the document that it is."""
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from eventmodel.request.errors import RequestError
+
+
+async def read_document(request: Request, limit: int) -> object:
+    """What the body's JSON says.
+
+    Args:
+        limit: bytes.
+
+    Raises:
+        RequestError: as ``read_body``, and 422 for a body that is not JSON.
+    """
+    body = await read_body(request, limit)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        hint = "Send JSON in UTF-8, not compressed."
+        raise RequestError("not_json", "", f"the body is not JSON: {error}", hint) from None
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -75,7 +75,7 @@ def test_the_readme_s_request_can_be_read(bundle: Bundle) -> None:
     body = json.loads(example[1])
     sites = body["allowed"].pop("LocationRecordId")
     assert sites == ["S07", "S08"]  # of a vocabulary that the tests' bundle does not have
-    read_request(json.dumps(body).encode(), bundle)
+    read_request(body, bundle)
 
 
 def test_the_documented_columns_of_scores_are_those_written() -> None:

@@ -1,10 +1,8 @@
 """``python -m training.score``: which events, and the same numbers as the server's."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import orjson
 import polars as pl
 import pytest
 from rich.console import Console
@@ -86,9 +84,9 @@ def test_an_event_is_scored_as_the_server_scores_it_when_it_is_observed(
     position = np.flatnonzero(is_asked)[-1:]
     row = int(index.rows[position + 1][0])
     body["observed"] = codec.decode(events.ids[row].tolist(), int(events.timestamp[row]))
-    request = read_request(orjson.dumps(body), bundle)
+    request = read_request(body, bundle)
     answer = open_engine(bundle, "torch", "cpu").answer([request.query])[0]
-    observed = json.loads(render(bundle, request, answer))["observed"]
+    observed = render(bundle, request, answer)["observed"]
 
     from eventmodel.checkpoint import load_checkpoint
 

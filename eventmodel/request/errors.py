@@ -1,12 +1,15 @@
 """What can be wrong with a request, said so that the sender can fix it."""
 
 import difflib
+import reprlib
 from collections.abc import Collection, Iterable
 
 _MOST_NAMES = 20
 """Names that a hint lists; a longer list helps nobody."""
 _MOST_COMPARED = 1000
 """Names that are compared with a misspelt one: comparing costs time, and anyone may send a wrong name."""
+_REPR = reprlib.Repr()  # unlike repr, it stops early in what is large or nested without end
+_REPR.maxstring = _REPR.maxother = 60
 
 
 class RequestError(Exception):
@@ -14,7 +17,7 @@ class RequestError(Exception):
 
     Attributes:
         code: what is wrong, in a word that programs can test for.
-        loc: where, as a path into the body like ``streams.Actor[0].events[3].EventDatetime``.
+        loc: where, as a path into the request like ``streams.Actor[0].events[3].EventDatetime``.
         message: what is wrong, for people.
         hint: what to send instead.
         status: the HTTP status.
@@ -24,11 +27,19 @@ class RequestError(Exception):
         super().__init__(code, loc, message, hint, status)  # all of them, so that the error pickles
         self.code, self.loc, self.message, self.hint, self.status = code, loc, message, hint, status
 
+    def __str__(self) -> str:
+        return f"{self.loc}: {self.message}. {self.hint}" if self.loc else f"{self.message}. {self.hint}"
+
 
 def quoted(value: object) -> str:
     """A value as it was sent, cut to a length that fits into a message."""
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def cut(name: object) -> str:
+    """A name that stands in a path, cut to a length that fits there."""
+    return str(name)[:60]
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

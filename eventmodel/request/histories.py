@@ -1,4 +1,4 @@
-"""The histories of a request: one stream's JSON to the arrays of its entities."""
+"""The histories of a request: one stream's part of the document to the arrays of its entities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, text_of
 from eventmodel.engine.query import Histories
-from eventmodel.request.errors import RequestError, did_you_mean, quoted
+from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
 from eventmodel.schema import DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
 
@@ -23,7 +23,7 @@ class Entity:
     columns: Mapping[str, Sequence[object]]
     n_events: int
     loc: str
-    """Where the entity is in the body: ``streams.Actor[0]``."""
+    """Where the entity is in the document: ``streams.Actor[0]``."""
     rows_loc: str
     """Where its events are: ``streams.Actor[0].events``, with ``.rows`` where they came as rows."""
 
@@ -44,7 +44,7 @@ def read_entities(bundle: Bundle, stream: Stream, value: object) -> list[Entity]
     """Check the structure of one stream: everything but the values of the events.
 
     Args:
-        value: the stream's part of the body.
+        value: the stream's part of the document.
 
     Raises:
         RequestError: names the first place that is wrong.
@@ -89,7 +89,7 @@ def _read_entity(bundle: Bundle, stream: Stream, value: object, loc: str) -> Ent
     for key in value:
         if key not in ("id", "events"):
             raise RequestError(
-                "unknown_key", f"{loc}.{key[:60]}", "an entity has no such key", did_you_mean(key, ("id", "events"))
+                "unknown_key", f"{loc}.{cut(key)}", "an entity has no such key", did_you_mean(key, ("id", "events"))
             )
     id_ = _read_id(stream, value.get("id"), f"{loc}.id")
     events = value.get("events")
@@ -142,7 +142,7 @@ def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> t
             )
         if not event.keys() <= known.keys():
             name = next(name for name in event if name not in known)
-            raise unknown_field(bundle.schema, name, f"{loc}[{row}].{name[:60]}")
+            raise unknown_field(bundle.schema, name, f"{loc}[{row}].{cut(name)}")
     names = dict.fromkeys(chain.from_iterable(events))
     return {name: [event.get(name) for event in events] for name in names}, len(events)
 
@@ -155,7 +155,7 @@ def _read_rows(
         if key not in ("columns", "rows"):
             raise RequestError(
                 "unknown_key",
-                f"{loc}.{key[:60]}",
+                f"{loc}.{cut(key)}",
                 "events have no such key",
                 'Send a list of events, or {"columns": [...], "rows": [[...]]}.',
             )

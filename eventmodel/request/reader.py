@@ -1,15 +1,14 @@
-"""A request body to a query: everything that can be checked is checked here, without HTTP and without torch."""
+"""A request document to a query: everything that can be checked is checked here, without HTTP and without torch."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, Moment
 from eventmodel.engine.query import Query
-from eventmodel.request.errors import RequestError, did_you_mean, one_of, quoted
+from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of, quoted
 from eventmodel.request.histories import (
     EncodedStream,
     Entity,
@@ -42,54 +41,54 @@ class PredictRequest(NamedTuple):
     """Events in all histories together."""
 
 
-def read_request(body: bytes, bundle: Bundle) -> PredictRequest:
-    """Check a request body and turn it into arrays. A key whose value is null counts as left out.
+def read_request(document: object, bundle: Bundle) -> PredictRequest:
+    """Check a request and turn it into arrays. A key whose value is None counts as left out.
+
+    Args:
+        document: what the JSON of a request says, in dicts, lists, strings and numbers.
 
     Raises:
         RequestError: names the first place that is wrong, and what to send instead.
     """
     schema, codec = bundle.schema, bundle.codec
-    document = _read_document(body)
-    entities = _read_streams(bundle, document.get("streams"))
-    focus = _move_focus_first(schema, entities, document.get("focus"))
+    asked = _read_keys(document)
+    entities = _read_streams(bundle, asked.get("streams"))
+    focus = _move_focus_first(schema, entities, asked.get("focus"))
     streams = {s.name: encode_stream(bundle, s, entities[s.name]) for s in schema.streams}
-    now = _read_now(codec, streams, document.get("now"))
+    now = _read_now(codec, streams, asked.get("now"))
     for stream in schema.streams:
         _check_not_after(now, schema, entities[stream.name], streams[stream.name])
-    observed, unknown_observed = _read_observed(codec, now, focus, document.get("observed"))
+    observed, unknown_observed = _read_observed(codec, now, focus, asked.get("observed"))
     query = Query(
         streams=tuple(streams[s.name].histories for s in schema.streams),
         now=now.timestamp,
         now_utc_offset=now.utc_offset,
-        horizon=_read_horizon(document.get("horizon"), bundle.max_horizon),
-        allowed=_read_allowed(codec, document.get("allowed")),
+        horizon=_read_horizon(asked.get("horizon"), bundle.max_horizon),
+        allowed=_read_allowed(codec, asked.get("allowed")),
         observed=observed,
-        quantiles=_read_quantiles(document.get("quantiles")),
+        quantiles=_read_quantiles(asked.get("quantiles")),
     )
     return PredictRequest(
         query=query,
         focus=focus,
-        top_k=_read_top_k(document.get("top_k")),
-        categories=_read_categories(schema, document.get("categories")),
+        top_k=_read_top_k(asked.get("top_k")),
+        categories=_read_categories(schema, asked.get("categories")),
         unknown_values=unknown_observed + sum(s.unknown_values for s in streams.values()),
         n_events=sum(len(s.histories.events.timestamp) for s in streams.values()),
     )
 
 
-def _read_document(body: bytes) -> Mapping[str, object]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(
-            "not_json", "", f"the body is not JSON: {error}", "Send JSON in UTF-8, not compressed."
-        ) from None
+def _read_keys(document: object) -> Mapping[str, object]:
     if not isinstance(document, dict):
         raise RequestError(
-            "not_an_object", "", "the body is not a JSON object", 'Send {"streams": {...}}; see /docs for an example.'
+            "not_an_object",
+            "",
+            f"a request is an object by key, not {quoted(document)}",
+            'Send {"streams": {...}}, as in the bundle\'s example.json.',
         )
     for key in document:
         if key not in KEYS:
-            raise RequestError("unknown_key", key[:60], "a request has no such key", did_you_mean(key, KEYS))
+            raise RequestError("unknown_key", cut(key), "a request has no such key", did_you_mean(key, KEYS))
     return document
 
 
@@ -108,7 +107,7 @@ def _read_streams(bundle: Bundle, value: object) -> dict[str, list[Entity]]:
         if name not in known:
             raise RequestError(
                 "unknown_stream",
-                f"streams.{name[:60]}",
+                f"streams.{cut(name)}",
                 f"schema {bundle.schema.name!r} has no stream {quoted(name)}",
                 did_you_mean(name, known),
             )
@@ -253,7 +252,7 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
     allowed = np.ones(sum(codec.sizes), bool)
     start = np.concatenate([[0], np.cumsum(codec.sizes)])
     for name, values in value.items():
-        loc = f"allowed.{name[:60]}"
+        loc = f"allowed.{cut(name)}"
         index = _category(codec.schema, name, loc)
         if not isinstance(values, list) or not values:
             raise RequestError(
@@ -315,7 +314,7 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
         )
     for name in value:
         if name not in codec.schema.field_by_name:
-            raise unknown_field(codec.schema, name, f"observed.{name[:60]}")
+            raise unknown_field(codec.schema, name, f"observed.{cut(name)}")
     keys = codec.schema.focus_stream.keys
     if all(value.get(key) in (None, "") for key in keys):
         value = value | {keys[0]: focus}

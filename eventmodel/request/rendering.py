@@ -1,10 +1,9 @@
-"""An answer to JSON: ids to names, log-probabilities to the few values that were asked for."""
+"""An answer in names: ids to names, log-probabilities to the few values that were asked for."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec
@@ -13,11 +12,12 @@ from eventmodel.request.reader import PredictRequest
 from eventmodel.schema import Category
 
 
-def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> bytes:
-    """The response body.
+def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str, Any]:
+    """What an answer says, in dicts, lists, text and numbers.
 
-    Probabilities of a category's listed values, ``unknown`` and ``rest`` add up to 1. Entropy and
-    surprise are in nats; they are null where the probability is 0, which only ``allowed`` makes it.
+    Numbers that the model computed are numpy's float32, so that they are written with the nine digits
+    that they have. Probabilities of a category's listed values, ``unknown`` and ``rest`` add up to 1. Entropy and
+    surprise are in nats; they are None where the probability is 0, which only ``allowed`` makes it.
     """
     codec, schema = bundle.codec, bundle.schema
     start = np.concatenate([[0], np.cumsum(codec.sizes)])
@@ -44,8 +44,20 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> bytes:
         body["observed"] = _observed(
             schema.categories, request.categories, answer.observed_log_prob, answer.observed_entropy
         )
-    # float32 in, so that a probability is written with the nine digits that it has
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return body
+
+
+def plain(rendered: Any) -> Any:
+    """A rendered answer with Python's own numbers in place of numpy's: those that its JSON has."""
+    match rendered:
+        case dict():
+            return {key: plain(value) for key, value in rendered.items()}
+        case list():
+            return [plain(value) for value in rendered]
+        case np.floating():
+            return float(str(rendered))  # by way of the nine digits, or 0.1 would become 0.10000000149011612
+        case _:
+            return rendered
 
 
 def _when(codec: Codec, levels: Sequence[float], when: np.ndarray | None, step: int) -> dict[str, Any]:
