@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -111,6 +112,15 @@ class StreamIndex:
         """(M,) int64: the entity at each position of ``rows``."""
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
+    def newest(self, entity: np.ndarray, last_row: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Each entity's newest events up to a row, ``width`` of them at most.
+
+        Returns:
+            The position after the newest one, and how many there are.
+        """
+        end = self.end(entity, last_row)
+        return end, np.minimum(end - self.start[entity], width)
+
     def end(self, entity: np.ndarray, last_row: np.ndarray) -> np.ndarray:
         """Position after the entity's newest event that is not after row ``last_row``."""
         # rows increase within an entity, so (entity, row) is sorted as one number, beyond 32 bits
@@ -122,26 +132,33 @@ class StreamIndex:
         return self.entity * len(self.keys) + self.rows
 
 
+def entity_names(names: Sequence[Sequence[str | None]]) -> list[str]:
+    """The entities that events name, by their number in the index.
+
+    Args:
+        names: per key field, the entity named by each event; None where blank.
+    """
+    distinct = dict.fromkeys(chain.from_iterable(zip(*names, strict=True)))
+    return [name for name in distinct if name is not None]
+
+
 def index_stream(names: Sequence[Sequence[str | None]], vocabulary: Sequence[str] | None) -> StreamIndex:
     """Build the index of a keyed stream.
 
     Args:
-        names: per key field, the entity named by each event; None where blank.
+        names: as ``entity_names`` takes them.
         vocabulary: the values of the category that embeds the entity, if there is one.
     """
-    number: dict[str, int] = {}
+    named = entity_names(names)
+    number: dict[str | None, int] = {None: -1} | {name: entity for entity, name in enumerate(named)}
     n = len(names[0])
-    keys = np.full((n, len(names)), -1, np.int32)
-    for row, entities in enumerate(zip(*names, strict=True)):
-        for column, name in enumerate(entities):
-            if name is not None:
-                keys[row, column] = number.setdefault(name, len(number))
+    keys = np.stack([np.fromiter(map(number.__getitem__, column), np.int32, n) for column in names], axis=1)
     # an event in which an entity appears twice belongs to it once
     pairs = np.unique((keys.astype(np.int64) * n + np.arange(n)[:, None])[keys >= 0])
     entity, rows = np.divmod(pairs, max(n, 1))
-    start = np.searchsorted(entity, np.arange(len(number) + 1))
+    start = np.searchsorted(entity, np.arange(len(named) + 1))
     known = {name: id_ for id_, name in enumerate(vocabulary or (), start=1)}
-    ids = np.fromiter((known.get(name, 0) for name in number), np.int32, len(number))
+    ids = np.fromiter((known.get(name, 0) for name in named), np.int32, len(named))
     return StreamIndex(rows, start, ids, keys)
 
 

@@ -10,7 +10,8 @@ from eventmodel.bundle import Bundle
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.codec import Events
 from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
-from eventmodel.event_log import EventLog, history_length
+from eventmodel.entities import read_histories
+from eventmodel.event_log import EventLog
 from eventmodel.heads import MARGINAL, all_log_probs
 from training.prefetch import to_tensors
 from training.sampling import Sampler
@@ -31,21 +32,15 @@ def histories(log: EventLog, rows: list[np.ndarray], ids: list[int]) -> Historie
 
 def query(log: EventLog, bundle: Bundle, position: int, **changes: object) -> Query:
     """What a client would send at an event of the log."""
-    sampler = Sampler(log, bundle.config, 0, len(log.events.timestamp))
-    nows = sampler.at_last_event(np.array([position]))
+    focus, last_row = int(log.focus.entity[position]), int(log.focus.rows[position])
+    read = read_histories(log.schema, log.streams, focus, last_row, bundle.config.context_length)
     streams = []
     for stream in log.schema.streams:
-        width = history_length(stream, bundle.config.context_length)
-        if not stream.keys:
-            end = int(nows.last_row[0]) + 1
-            streams.append(histories(log, [np.arange(max(end - width, 0), end)], [0]))
-            continue
-        index = log.streams[stream.name]
-        entities = sampler.entities(nows, stream)
-        ends = [int(index.end(np.array([e]), nows.last_row)[0]) for e in entities]
-        rows = [index.rows[max(end - width, index.start[e]) : end] for e, end in zip(entities, ends, strict=True)]
-        streams.append(histories(log, rows, [int(index.vocabulary_id[e]) for e in entities]))
-    plain = Query(tuple(streams), int(nows.timestamp[0]), 0, horizon=1, allowed=None, observed=None)
+        ids = log.streams[stream.name].vocabulary_id if stream.keys else [0]  # entity -1 is the last of one
+        chosen = read[stream.name]
+        streams.append(histories(log, [h.rows for h in chosen], [int(ids[h.entity]) for h in chosen]))
+    now = int(log.events.timestamp[last_row])
+    plain = Query(tuple(streams), now, 0, horizon=1, allowed=None, observed=None)
     return plain._replace(**changes)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import EventLog, history_length
+from eventmodel.entities import read_histories
+from eventmodel.event_log import EventLog
 from training.sampling import Sampler
 
 EVENTS = 16
@@ -25,27 +26,23 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
     row = log.focus.rows[sampler.positions]
     from_middle = np.abs(row - (log.train_end + log.validation_end) // 2)
     position = sampler.positions[np.lexsort((from_middle, -n_events, ~is_known))[0]]
-    nows = sampler.at_last_event(np.array([position]))
+    last_row = int(log.focus.rows[position])
+    histories = read_histories(
+        log.schema, log.streams, int(log.focus.entity[position]), last_row, min(config.context_length, EVENTS)
+    )
     streams: dict[str, list[dict[str, Any]]] = {}
     for stream in log.schema.streams:
-        width = min(history_length(stream, config.context_length), EVENTS)
-        if not stream.keys:
-            end = int(nows.last_row[0]) + 1
-            rows = np.arange(max(end - width, 0), end)
-            streams[stream.name] = [{"events": [_record(log, int(row)) for row in rows]}]
-            continue
-        index = log.streams[stream.name]
         streams[stream.name] = []
-        for entity in sampler.entities(nows, stream):
-            name = entity_name(log, stream.name, entity)
-            end = int(index.end(np.array([entity]), nows.last_row)[0])
-            rows = index.rows[max(end - width, int(index.start[entity])) : end]
-            events = [_record(log, int(row), stream.name, entity) for row in rows]
-            streams[stream.name].append({"id": name, "events": events})
+        for entity, rows in histories[stream.name]:
+            if stream.keys:
+                events = [_record(log, int(row), stream.name, entity) for row in rows]
+                streams[stream.name].append({"id": entity_name(log, stream.name, entity), "events": events})
+            else:
+                streams[stream.name].append({"events": [_record(log, int(row)) for row in rows]})
     return {
         "streams": streams,
         "focus": streams[log.schema.focus][0]["id"],
-        "now": log.codec.iso(log.codec.at_timestamp(int(nows.timestamp[0]))),
+        "now": log.codec.iso(log.codec.at_timestamp(int(log.events.timestamp[last_row]))),
         "horizon": 1,
         "top_k": 3,
     }

@@ -13,14 +13,12 @@ from eventmodel.batch import Batch, Targets
 from eventmodel.codec import MICROSECONDS
 from eventmodel.config import ModelConfig
 from eventmodel.context import StreamRows, build_batch
-from eventmodel.event_log import EventLog, history_length, newest_distinct, window
-from eventmodel.schema import Stream
+from eventmodel.entities import context_entities
+from eventmodel.event_log import EventLog, history_length, window
 from training.masking import EntityMask, unknown_shares
 
 ELAPSED_S = (1.0, 30 * 86_400.0)
 """Time from the focus's last event to now, where now is not that event: log-uniform in this range."""
-LOOK_BACK = 64
-"""Newest events of the focus among which other context entities are looked for."""
 
 
 class Nows(NamedTuple):
@@ -124,15 +122,14 @@ class Sampler:
             is_focus = stream.name == log.schema.focus
             if stream.keys:
                 of_stream = log.streams[stream.name]
-                entity = self._entities(nows, before, focus, stream.name, stream.max_entities)
+                entity = context_entities(log.schema, log.streams, stream, nows.position)
                 if noise is not None:
                     drop = noise.drop[:, first : first + stream.max_entities] < entity_dropout
                     drop[:, 0] &= not is_focus
                     entity[drop] = -1
                 sample, slot = np.nonzero(entity >= 0)
                 key = entity[sample, slot]
-                end = of_stream.end(key, nows.last_row[sample])
-                length = np.minimum(end - of_stream.start[key], width)
+                end, length = of_stream.newest(key, nows.last_row[sample], width)
                 ids = of_stream.vocabulary_id[key]
                 place = np.full(entity.shape, -1)
                 place[sample, slot] = np.arange(len(sample))
@@ -170,24 +167,6 @@ class Sampler:
         ids[~is_target] = 0
         in_chain = np.zeros(size, bool) if noise is None else noise.chain < 0.5
         return batch, Targets(ids, is_target, ids, batch.sequence.ids, in_chain)
-
-    def entities(self, nows: Nows, stream: Stream) -> list[int]:
-        """The entities of a keyed stream that the first of the nows reads."""
-        index = self.log.focus
-        focus = index.entity[nows.position]
-        before = nows.position + 1 - index.start[focus]
-        found = self._entities(nows, before, focus, stream.name, stream.max_entities)[0]
-        return [int(entity) for entity in found if entity >= 0]
-
-    def _entities(self, nows: Nows, before: np.ndarray, focus: np.ndarray, stream: str, limit: int) -> np.ndarray:
-        """(B, limit): the newest distinct entities among the focus's events, the focus itself first."""
-        index = self.log.focus
-        recent = window(nows.position + 1, np.minimum(before, LOOK_BACK), LOOK_BACK, align="right")[:, ::-1]
-        keys = self.log.streams[stream].keys[index.rows[np.maximum(recent, 0)]]  # (B, LOOK_BACK, K)
-        keys = np.where(recent[..., None] >= 0, keys, -1).reshape(len(recent), -1).astype(np.int64)
-        if stream == self.log.schema.focus:
-            keys = np.concatenate((focus[:, None], keys), 1)
-        return newest_distinct(keys, limit)
 
 
 class TrainingBatches:
