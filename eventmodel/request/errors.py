@@ -30,6 +30,11 @@ class RequestError(Exception):
     def __str__(self) -> str:
         return f"{self.loc}: {self.message}. {self.hint}" if self.loc else f"{self.message}. {self.hint}"
 
+    def within(self, place: str) -> "RequestError":
+        """The same error of a request that is part of something larger."""
+        loc = f"{place}.{self.loc}" if self.loc else place
+        return RequestError(self.code, loc, self.message, self.hint, self.status)
+
 
 def quoted(value: object) -> str:
     """A value as it was sent, cut to a length that fits into a message."""

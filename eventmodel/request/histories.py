@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from eventmodel.engine.query import Histories
 from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
 from eventmodel.schema import DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
+Columns = Mapping[str, Sequence[object]]
+"""Events by field; None where an event lacks it."""
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -20,7 +23,7 @@ class Entity:
 
     id: str | None
     """None in the stream without keys."""
-    columns: Mapping[str, Sequence[object]]
+    columns: Columns
     n_events: int
     loc: str
     """Where the entity is in the document: ``streams.Actor[0]``."""
@@ -121,7 +124,7 @@ def _read_id(stream: Stream, value: object, loc: str) -> str | None:
     return id_
 
 
-def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> tuple[dict[str, Sequence[object]], int]:
+def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> tuple[Columns, int]:
     """Events as objects by field name."""
     if not isinstance(events, list):
         raise RequestError(
@@ -131,7 +134,16 @@ def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> t
             'Send a list of objects, or {"columns": [...], "rows": [[...]]}; [] is an empty history.',
         )
     _check_length(bundle, stream, len(events), loc)
-    known = bundle.schema.field_by_name
+    return columns_of(bundle.schema, events, loc), len(events)
+
+
+def columns_of(schema: Schema, events: Sequence[object], loc: str) -> Columns:
+    """Events by field name as columns.
+
+    Raises:
+        RequestError: an event is no object, or has a field that the schema does not know.
+    """
+    known = schema.field_by_name
     for row, event in enumerate(events):
         if not isinstance(event, dict):
             raise RequestError(
@@ -142,14 +154,13 @@ def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> t
             )
         if not event.keys() <= known.keys():
             name = next(name for name in event if name not in known)
-            raise unknown_field(bundle.schema, name, f"{loc}[{row}].{cut(name)}")
-    names = dict.fromkeys(chain.from_iterable(events))
-    return {name: [event.get(name) for event in events] for name in names}, len(events)
+            raise unknown_field(schema, name, f"{loc}[{row}].{cut(name)}")
+    objects = cast("Sequence[dict[str, object]]", events)
+    names = dict.fromkeys(chain.from_iterable(objects))
+    return {name: [event.get(name) for event in objects] for name in names}
 
 
-def _read_rows(
-    bundle: Bundle, stream: Stream, events: dict[str, object], loc: str
-) -> tuple[dict[str, Sequence[object]], int]:
+def _read_rows(bundle: Bundle, stream: Stream, events: dict[str, object], loc: str) -> tuple[Columns, int]:
     """Events as columns and rows."""
     for key in events:
         if key not in ("columns", "rows"):
@@ -244,10 +255,16 @@ def encode_stream(bundle: Bundle, stream: Stream, entities: Sequence[Entity]) ->
     for entity in entities:
         _check_owner(stream, entity)
 
-    category = bundle.schema.key_category(stream)
+    ids = vocabulary_ids(codec, stream, [entity.id for entity in entities])
+    unknown = int(unknown_values(codec, columns, events.ids).sum())
+    return EncodedStream(Histories(events, length, ids), unknown)
+
+
+def vocabulary_ids(codec: Codec, stream: Stream, entities: Sequence[str | None]) -> np.ndarray:
+    """(E,) int32: each entity in the vocabulary of its category, 0 if none."""
+    category = codec.schema.key_category(stream)
     id_of = codec.id_of[category] if category is not None else {}
-    vocabulary_id = np.array([id_of.get(entity.id or "", 0) for entity in entities], np.int32)
-    return EncodedStream(Histories(events, length, vocabulary_id), count_unknown(codec, columns, events.ids))
+    return np.array([id_of.get(entity or "", 0) for entity in entities], np.int32)
 
 
 def _check_owner(stream: Stream, entity: Entity) -> None:
@@ -265,17 +282,20 @@ def _check_owner(stream: Stream, entity: Entity) -> None:
             )
 
 
-def count_unknown(codec: Codec, columns: Mapping[str, Sequence[object]], ids: np.ndarray) -> int:
-    """Names that were given and became id 0. Blanks do not count: they mean "not applicable".
+def unknown_values(codec: Codec, columns: Columns, ids: np.ndarray) -> np.ndarray:
+    """Names that were given and became id 0, by event. Blanks do not count: they mean "not applicable".
 
     Args:
         ids: (n, C) the ids that the columns gave.
+
+    Returns:
+        (n,) int64.
     """
-    count = 0
+    count = np.zeros(len(ids), np.int64)
     for index, category in enumerate(codec.schema.categories):
         if category.kind in ("id", "enum") and category.field in columns:
-            blank = sum(1 for value in columns[category.field] if value is None or value == "")
-            count += int(np.count_nonzero(ids[:, index] == 0)) - blank
+            is_named = np.array([value is not None and value != "" for value in columns[category.field]], bool)
+            count += is_named & (ids[:, index] == 0)
     return count
 
 

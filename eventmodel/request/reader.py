@@ -1,7 +1,7 @@
 """A request document to a query: everything that can be checked is checked here, without HTTP and without torch."""
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -13,17 +13,36 @@ from eventmodel.request.histories import (
     EncodedStream,
     Entity,
     as_text,
-    count_unknown,
     encode_stream,
     read_entities,
     unknown_field,
+    unknown_values,
     unreadable,
 )
 from eventmodel.schema import Schema
 
-KEYS = ("streams", "focus", "now", "horizon", "top_k", "categories", "allowed", "quantiles", "observed")
 DEFAULT_TOP_K = 5
 MAX_QUANTILES = 9
+
+
+class Question(TypedDict, total=False):
+    """What is asked about the future, whatever the past; every key may be left out."""
+
+    horizon: int
+    """How many future events, each given the ones before; 1 unless given."""
+    top_k: int | Literal["all"]
+    """How many values to list per category; 5 unless given."""
+    categories: Sequence[str]
+    """The categories to detail; all unless given."""
+    allowed: Mapping[str, Sequence[object]]
+    """Per category, the only values that may happen."""
+    quantiles: Sequence[float]
+    """Levels, lowest first, at which each event's time is wanted; they take sampling, and so time."""
+    observed: Mapping[str, object]
+    """An event to score as the next one, by field name."""
+
+
+KEYS = ("streams", "focus", "now", *Question.__annotations__)
 
 
 class PredictRequest(NamedTuple):
@@ -51,16 +70,32 @@ def read_request(document: object, bundle: Bundle) -> PredictRequest:
         RequestError: names the first place that is wrong, and what to send instead.
     """
     schema, codec = bundle.schema, bundle.codec
-    asked = _read_keys(document)
+    asked = check_keys(document, KEYS)
     entities = _read_streams(bundle, asked.get("streams"))
     focus = _move_focus_first(schema, entities, asked.get("focus"))
-    streams = {s.name: encode_stream(bundle, s, entities[s.name]) for s in schema.streams}
+    streams = [encode_stream(bundle, s, entities[s.name]) for s in schema.streams]
     now = _read_now(codec, streams, asked.get("now"))
-    for stream in schema.streams:
-        _check_not_after(now, schema, entities[stream.name], streams[stream.name])
+    for stream, encoded in zip(schema.streams, streams, strict=True):
+        _check_not_after(now, schema, entities[stream.name], encoded)
+    return read_question(asked, bundle, focus, now, streams)
+
+
+def read_question(
+    asked: Mapping[str, object], bundle: Bundle, focus: str, now: Moment, streams: Sequence[EncodedStream]
+) -> PredictRequest:
+    """Check what is asked, and put it beside what is known.
+
+    Args:
+        asked: the keys of ``Question``; others are not looked at.
+        streams: in the schema's order; in the focus stream the focus comes first.
+
+    Raises:
+        RequestError: names the first place that is wrong, and what to send instead.
+    """
+    schema, codec = bundle.schema, bundle.codec
     observed, unknown_observed = _read_observed(codec, now, focus, asked.get("observed"))
     query = Query(
-        streams=tuple(streams[s.name].histories for s in schema.streams),
+        streams=tuple(stream.histories for stream in streams),
         now=now.timestamp,
         now_utc_offset=now.utc_offset,
         horizon=_read_horizon(asked.get("horizon"), bundle.max_horizon),
@@ -73,12 +108,17 @@ def read_request(document: object, bundle: Bundle) -> PredictRequest:
         focus=focus,
         top_k=_read_top_k(asked.get("top_k")),
         categories=_read_categories(schema, asked.get("categories")),
-        unknown_values=unknown_observed + sum(s.unknown_values for s in streams.values()),
-        n_events=sum(len(s.histories.events.timestamp) for s in streams.values()),
+        unknown_values=unknown_observed + sum(stream.unknown_values for stream in streams),
+        n_events=sum(len(stream.histories.events.timestamp) for stream in streams),
     )
 
 
-def _read_keys(document: object) -> Mapping[str, object]:
+def check_keys(document: object, known: Sequence[str]) -> Mapping[str, object]:
+    """The document as an object that has no other keys.
+
+    Raises:
+        RequestError: it is none, or has one.
+    """
     if not isinstance(document, dict):
         raise RequestError(
             "not_an_object",
@@ -87,8 +127,8 @@ def _read_keys(document: object) -> Mapping[str, object]:
             'Send {"streams": {...}}, as in the bundle\'s example.json.',
         )
     for key in document:
-        if key not in KEYS:
-            raise RequestError("unknown_key", cut(key), "a request has no such key", did_you_mean(key, KEYS))
+        if key not in known:
+            raise RequestError("unknown_key", cut(key), "a request has no such key", did_you_mean(key, known))
     return document
 
 
@@ -149,11 +189,11 @@ def _move_focus_first(schema: Schema, entities: dict[str, list[Entity]], value: 
     return focus
 
 
-def _read_now(codec: Codec, streams: Mapping[str, EncodedStream], value: object) -> Moment:
+def _read_now(codec: Codec, streams: Sequence[EncodedStream], value: object) -> Moment:
     if value is None or value == "":
         newest = [
             Moment(int(events.timestamp[i]), int(events.utc_offset[i]))
-            for events in (stream.histories.events for stream in streams.values())
+            for events in (stream.histories.events for stream in streams)
             if len(events.timestamp)
             for i in (int(np.argmax(events.timestamp)),)
         ]
@@ -331,4 +371,4 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
             "the observed event is earlier than now, so it cannot be the next one",
             "Set now to the moment before it.",
         )
-    return event.ids[0], count_unknown(codec, columns, event.ids)
+    return event.ids[0], int(unknown_values(codec, columns, event.ids)[0])

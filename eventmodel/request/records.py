@@ -1,0 +1,250 @@
+"""Requests of a recent log: a client has records, and need not know how streams are put together."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, Unpack
+
+import numpy as np
+
+from eventmodel.bundle import Bundle
+from eventmodel.codec import EncodeError, Events, Moment
+from eventmodel.engine.query import Histories
+from eventmodel.entities import read_histories
+from eventmodel.event_log import entity_names, index_stream
+from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
+from eventmodel.request.histories import (
+    Columns,
+    EncodedStream,
+    as_text,
+    columns_of,
+    unknown_field,
+    unknown_values,
+    unreadable,
+    vocabulary_ids,
+)
+from eventmodel.request.reader import PredictRequest, Question, check_keys, read_question
+from eventmodel.schema import Schema
+
+
+class Frame(Protocol):
+    """A table that gives its columns as lists, as a polars frame does."""
+
+    def to_dict(self, *, as_series: bool) -> dict[str, list[Any]]: ...
+
+
+_TABLE_HINT = "Give a list of objects by field name, an object of columns, or a polars frame."
+Table = Sequence[Mapping[str, object]] | Columns | Frame
+"""Events in any order: objects by field name, or columns."""
+
+
+class Reading(NamedTuple):
+    """What one prediction reads of the records."""
+
+    focus: str
+    now: Moment
+    histories: dict[str, list[tuple[str | None, np.ndarray]]]
+    """By stream, each entity's id and the places of its events among the records, oldest first; the
+    focus comes first, and the stream without keys has an id of None."""
+
+
+class Records:
+    """A log's recent events, in the order of time and indexed by entity.
+
+    Args:
+        bundle: whose schema the records follow.
+        records: as many as a prediction could read, or more; equal times keep the order given.
+
+    Raises:
+        RequestError: there are none, a field is unknown, or a datetime or a key cannot be read.
+    """
+
+    def __init__(self, bundle: Bundle, records: Table) -> None:
+        self._bundle, schema = bundle, bundle.schema
+        self._columns, n = _read_columns(schema, records)
+        if not n:
+            hint = "Give the recent log, with events of the focus and of others."
+            raise RequestError("no_records", "records", "there is nothing to predict from", hint)
+        moments = self._read_moments(n)
+        self._order = np.argsort([moment.timestamp for moment in moments], kind="stable")
+        self._moments = [moments[i] for i in self._order]
+        self._timestamp = np.array([moment.timestamp for moment in self._moments], np.int64)
+        keys = {s.name: [self._read_key(key, n) for key in s.keys] for s in schema.streams if s.keys}
+        self._names = {stream: entity_names(names) for stream, names in keys.items()}
+        self._indices = {stream: index_stream(names, None) for stream, names in keys.items()}
+        self._number = {name: entity for entity, name in enumerate(self._names[schema.focus])}
+
+    def read(self, focus: str | int, now: str | datetime | None = None) -> Reading:
+        """Choose what a prediction reads, as training chooses it.
+
+        Args:
+            focus: the id of the entity to predict.
+            now: the moment of prediction, after which nothing is read; the latest record's unless given.
+
+        Raises:
+            RequestError: nothing up to now concerns the focus.
+        """
+        schema = self._bundle.schema
+        moment = self._read_now(now)
+        last_row = int(np.searchsorted(self._timestamp, moment.timestamp, side="right")) - 1
+        when = self._bundle.codec.iso(moment)
+        if last_row < 0:
+            hint = "Give earlier records too, or move now."
+            raise RequestError("no_records", "now", f"every record is later than {when}", hint)
+        name = as_text(focus, "focus")
+        entity = self._number.get(name or "")
+        index = self._indices[schema.focus]
+        if name is None or entity is None or index.rows[index.start[entity]] > last_row:
+            raise RequestError(
+                "unknown_focus",
+                "focus",
+                f"no record up to {when} names {quoted(focus)} in {' or '.join(schema.focus_stream.keys)}",
+                did_you_mean(name, self._names[schema.focus]),
+            )
+        chosen = read_histories(schema, self._indices, entity, last_row, self._bundle.config.context_length)
+        histories = {
+            stream: [(self._names[stream][h.entity] if h.entity >= 0 else None, self._order[h.rows]) for h in of_stream]
+            for stream, of_stream in chosen.items()
+        }
+        return Reading(name, moment, histories)
+
+    def requests(self, readings: Sequence[Reading], question: Question) -> list[PredictRequest]:
+        """The same question about each reading, in arrays.
+
+        Raises:
+            RequestError: names the first place that is wrong, and what to give instead.
+        """
+        asked = _as_json(check_keys(question, tuple(Question.__annotations__)))
+        return [
+            read_question(asked, self._bundle, reading.focus, reading.now, streams)
+            for reading, streams in zip(readings, self._encode(readings), strict=True)
+        ]
+
+    def streams(self, reading: Reading) -> dict[str, list[dict[str, Any]]]:
+        """The streams of a reading as a request document has them, in columns and rows."""
+        names = [name for name in self._bundle.schema.field_by_name if name in self._columns]
+
+        def entity(id_: str | None, places: np.ndarray) -> dict[str, Any]:
+            rows = [[_as_json(self._columns[name][place]) for name in names] for place in places]
+            events = {"columns": names, "rows": rows}
+            return {"events": events} if id_ is None else {"id": id_, "events": events}
+
+        return {stream: [entity(*pair) for pair in pairs] for stream, pairs in reading.histories.items()}
+
+    def _encode(self, readings: Sequence[Reading]) -> list[list[EncodedStream]]:
+        """Each reading's streams, in the schema's order; an event that several read is encoded once."""
+        schema, codec = self._bundle.schema, self._bundle.codec
+        every = [places for r in readings for of_stream in r.histories.values() for _, places in of_stream]
+        read = np.unique(np.concatenate([*every, np.empty(0, np.int64)]))
+        columns = {name: [column[i] for i in read] for name, column in self._columns.items()}
+        try:
+            events = codec.encode_columns(columns, len(read))
+        except EncodeError as error:
+            place, field = int(read[error.row]), error.field or schema.order_by
+            raise unreadable(schema, field, self._columns[field][place], error.message, _loc(place, field)) from None
+        unknown = unknown_values(codec, columns, events.ids)
+
+        def encoded(reading: Reading, stream: str) -> EncodedStream:
+            entities = [entity for entity, _ in reading.histories[stream]]
+            places = [places for _, places in reading.histories[stream]]
+            length = np.array([len(p) for p in places], np.int32)
+            at = np.searchsorted(read, np.concatenate([*places, np.empty(0, np.int64)]))
+            ids = vocabulary_ids(codec, schema.stream_by_name[stream], entities)
+            histories = Histories(Events(*(column[at] for column in events)), length, ids)
+            return EncodedStream(histories, int(unknown[at].sum()))
+
+        return [[encoded(reading, stream.name) for stream in schema.streams] for reading in readings]
+
+    def _read_moments(self, n: int) -> list[Moment]:
+        schema, codec, moments = self._bundle.schema, self._bundle.codec, []
+        field = schema.order_by
+        for place, value in enumerate(self._columns.get(field, [None] * n)):
+            try:
+                moments.append(codec.moment(value))
+            except ValueError as error:
+                raise unreadable(schema, field, value, str(error), _loc(place, field)) from None
+        return moments
+
+    def _read_key(self, key: str, n: int) -> list[str | None]:
+        """The entities that a key field names, in the order of time."""
+        column = self._columns.get(key, [None] * n)
+        return [as_text(column[place], _loc(place, key)) for place in self._order]
+
+    def _read_now(self, value: object) -> Moment:
+        if value is None or value == "":
+            return self._moments[-1]
+        try:
+            return self._bundle.codec.moment(value)
+        except ValueError as error:
+            raise unreadable(self._bundle.schema, self._bundle.schema.order_by, value, str(error), "now") from None
+
+
+def build_request(
+    bundle: Bundle,
+    records: Table,
+    focus: str | int,
+    now: str | datetime | None = None,
+    **question: Unpack[Question],
+) -> dict[str, Any]:
+    """The document to send to ``POST /predict``.
+
+    Args:
+        bundle: of the server, or a copy of it.
+        records: the recent log, in any order.
+        focus: the id of the entity to predict.
+        now: the moment of prediction, after which nothing is read; the latest record's unless given.
+        question: what is asked.
+
+    Raises:
+        RequestError: what the server would refuse, named by its place among the records.
+    """
+    table = Records(bundle, records)
+    reading = table.read(focus, now)
+    table.requests([reading], question)  # checks everything
+    return {
+        "streams": table.streams(reading),
+        "focus": reading.focus,
+        "now": bundle.codec.iso(reading.now),
+        **_as_json(question),
+    }
+
+
+def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
+    """The records as columns, and how many there are."""
+    if not isinstance(records, Mapping | Sequence):
+        try:
+            records = records.to_dict(as_series=False)
+        except (AttributeError, TypeError):
+            message = f"{quoted(records)} is no table of events"
+            raise RequestError("not_a_list", "records", message, _TABLE_HINT) from None
+    if not isinstance(records, Mapping):
+        return columns_of(schema, records, "records"), len(records)
+    for name, column in records.items():
+        if name not in schema.field_by_name:
+            raise unknown_field(schema, name, f"records.{cut(name)}")
+        if isinstance(column, str) or not hasattr(column, "__len__"):
+            message = f"expected a column, a list of values, not {quoted(column)}"
+            raise RequestError("not_a_list", f"records.{name}", message, _TABLE_HINT)
+    lengths = {name: len(column) for name, column in records.items()}
+    if len(set(lengths.values())) > 1:
+        hint = "Give as many values in each, None for one that an event lacks."
+        raise RequestError("column_length", "records", f"the columns have different lengths: {lengths}", hint)
+    return records, max(lengths.values(), default=0)
+
+
+def _loc(place: int, field: str) -> str:
+    return f"records[{place}].{field}"
+
+
+def _as_json(value: Any) -> Any:
+    """The same in what JSON has: what Python and numpy write otherwise is turned into it."""
+    match value:
+        case Mapping():
+            return {key: _as_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_as_json(item) for item in value]
+        case np.ndarray() | np.generic():
+            return _as_json(value.tolist())
+        case datetime():
+            return value.isoformat()
+        case _:
+            return value

@@ -1,0 +1,233 @@
+"""Of a recent log, a prediction reads what training reads; a client need not know what that is."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import TINY
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from server_example import ZONED, event, write_example
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.layout import lay_out
+from eventmodel.event_log import EventLog
+from eventmodel.request.errors import RequestError
+from eventmodel.request.reader import PredictRequest, read_request
+from eventmodel.request.records import Records, build_request
+from training.sampling import Nows, Sampler
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_example(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def of_log(small_log: EventLog) -> Bundle:
+    """A bundle of ``small_log``, without its model."""
+    return Bundle(
+        Path(), "small", "0", small_log.schema, small_log.vocabularies, TINY, {}, {}, parity={}, example={}
+    )  # fmt: skip
+
+
+def request_of(bundle: Bundle, records: Any, focus: str, now: Any = None, **question: Any) -> PredictRequest:
+    table = Records(bundle, records)
+    return table.requests([table.read(focus, now)], question)[0]
+
+
+def assert_same_arrays(a: object, b: object) -> None:
+    """Two trees of arrays and numbers are equal."""
+    if isinstance(a, Sequence) and not isinstance(a, str):
+        assert isinstance(b, Sequence)
+        for x, y in zip(a, b, strict=True):
+            assert_same_arrays(x, y)
+    else:
+        np.testing.assert_array_equal(a, b)  # type: ignore[arg-type]
+
+
+def assert_reads_the_same(bundle: Bundle, log: EventLog, nows: Nows, request: PredictRequest) -> None:
+    """The batch of a request is the one that training makes of the log."""
+    expected, _ = Sampler(log, bundle.config, 0, len(log.events.timestamp)).batch(nows, n_targets=1)
+    assert_same_arrays(lay_out([request.query], bundle.schema, bundle.config), expected)
+
+
+def name_of(log: EventLog, frame: pl.DataFrame, entity: int) -> str:
+    """The name of an entity of the focus stream, in the records that the log was made of."""
+    row = log.focus.rows[log.focus.start[entity]]
+    column = log.schema.focus_stream.keys[int(np.argmax(log.focus.keys[row] == entity))]
+    return frame.sort(log.schema.order_by, maintain_order=True)[column][int(row)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_of_all_records_up_to_an_event_serving_reads_what_training_reads_there(
+    of_log: Bundle, small_log: EventLog, small_frame: pl.DataFrame, data: st.DataObject
+) -> None:
+    sampler = Sampler(small_log, of_log.config, 0, len(small_log.events.timestamp))
+    nows = sampler.at_last_event(np.array([data.draw(st.sampled_from(sampler.positions.tolist()))]))
+    focus = name_of(small_log, small_frame, small_log.focus.entity[nows.position[0]])
+    in_order = np.argsort(small_frame["EventDatetime"].to_numpy(), kind="stable")
+    up_to_now = small_frame[np.sort(in_order[: nows.last_row[0] + 1])]
+    assert_reads_the_same(of_log, small_log, nows, request_of(of_log, up_to_now, focus))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_of_the_whole_log_serving_reads_at_any_moment_what_training_reads_there(
+    of_log: Bundle, small_log: EventLog, small_frame: pl.DataFrame, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    sampler = Sampler(small_log, of_log.config, 0, len(small_log.events.timestamp))
+    drawn = sampler.draw(random, random.choice(sampler.positions, 16))
+    between = drawn.timestamp > small_log.events.timestamp[drawn.last_row]  # no tie to break
+    assume(between.any())
+    nows = Nows(*(column[between][:1] for column in drawn))
+    focus = name_of(small_log, small_frame, small_log.focus.entity[nows.position[0]])
+    now = small_log.codec.at_timestamp(int(nows.timestamp[0])).wall
+    assert_reads_the_same(of_log, small_log, nows, request_of(of_log, small_frame, focus, now))
+
+
+NAMES = st.sampled_from(["ann", "bob", "cid", "new", 17])
+RECORDS = st.lists(
+    st.fixed_dictionaries(
+        {"EventDatetime": st.integers(0, 9).map(lambda minute: f"2026-01-29T08:0{minute}:00")},
+        optional={
+            "Kind": st.sampled_from(["in", "out", "nap", None]),
+            "Worker": NAMES,
+            "Helper": NAMES | st.none(),
+            "Site": st.sampled_from(["s1", "s2", "s99", ""]),
+            "Hours": st.sampled_from([3, 4.5, "0..4", None]),
+            "Case": st.sampled_from([17, "18", "x", None]),
+            "PlannedDatetime": st.just(datetime(2026, 1, 29, 9)),
+        },
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(records=RECORDS, focus=NAMES, minute=st.integers(-1, 9))
+def test_the_document_says_the_same_as_the_records(
+    bundle: Bundle, records: list[dict[str, Any]], focus: str | int, minute: int
+) -> None:
+    now = None if minute < 0 else f"2026-01-29T08:0{minute}:30"
+    up_to_now = [r for r in records if now is None or r["EventDatetime"] <= now]
+    if not any(str(focus) in (str(r.get("Worker")), str(r.get("Helper"))) for r in up_to_now):
+        with pytest.raises(RequestError) as caught:
+            build_request(bundle, records, focus, now)
+        assert caught.value.code in ("no_records", "unknown_focus")
+        return
+    question: Any = {"quantiles": (0.1, 0.5), "allowed": {"Site": ("s1",)}, "horizon": 2}
+    document = json.loads(json.dumps(build_request(bundle, records, focus, now, **question)))
+    assert_same_arrays(read_request(document, bundle), request_of(bundle, records, focus, now, **question))  # type: ignore[arg-type]
+
+
+@settings(max_examples=100, deadline=None)
+@given(records=RECORDS.filter(len), data=st.data())
+def test_records_may_come_in_any_order_that_keeps_equal_times(
+    bundle: Bundle, records: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    records[0]["Worker"] = "ann"
+    times = data.draw(st.permutations(sorted({r["EventDatetime"] for r in records})))
+    shuffled = sorted(records, key=lambda r: times.index(r["EventDatetime"]))
+    assert_same_arrays(request_of(bundle, shuffled, "ann"), request_of(bundle, records, "ann"))
+
+
+def test_records_may_be_objects_columns_or_a_frame(bundle: Bundle) -> None:
+    records = [event(0), event(1, "bob", Helper="ann"), event(2, Hours="3")]
+    frame = pl.DataFrame(records)
+    expected = request_of(bundle, records, "ann")
+    for same in (frame, frame.to_dict(as_series=False), tuple(records)):
+        assert_same_arrays(request_of(bundle, same, "ann"), expected)
+
+
+def test_the_focus_is_read_with_those_that_it_met_most_recently(bundle: Bundle) -> None:
+    records = [event(0, Case=1), event(1, "bob", Case=4), event(2, Case=2), event(3, Helper="cid", Case=3)]
+    streams = build_request(bundle, records, "ann")["streams"]
+    assert [entity["id"] for entity in streams["Worker"]] == ["ann", "cid"]
+    assert [entity["id"] for entity in streams["Case"]] == ["3", "2"]
+    assert len(streams["Time"][0]["events"]["rows"]) == 4
+
+
+def test_a_history_is_cut_to_what_the_model_reads(bundle: Bundle) -> None:
+    streams = build_request(bundle, [event(minute) for minute in range(20)], "ann")["streams"]
+    events = streams["Worker"][0]["events"]
+    at = events["columns"].index("EventDatetime")
+    assert [row[at] for row in events["rows"]] == [f"2026-01-29T08:{minute}:00" for minute in range(14, 20)]
+
+
+def test_now_is_the_latest_record_unless_it_is_given(bundle: Bundle) -> None:
+    records = [event(9, "bob"), event(3)]
+    assert build_request(bundle, records, "ann")["now"] == "2026-01-29T08:09:00"
+    assert build_request(bundle, records, "ann", datetime(2026, 1, 29, 8, 5))["now"] == "2026-01-29T08:05:00"
+
+
+def test_datetimes_of_a_zoned_log_are_written_with_their_offset(tmp_path: Path) -> None:
+    zoned = write_example(tmp_path, ZONED)
+    document = build_request(zoned, [event(0, EventDatetime=datetime(2026, 7, 1, 8, tzinfo=UTC))], "ann")
+    assert document["now"] == "2026-07-01T10:00:00+02:00"
+    assert read_request(document, zoned).query.now_utc_offset == 7200
+
+
+def test_an_event_that_several_read_is_the_same_to_each(bundle: Bundle) -> None:
+    records = [event(0), event(1, "bob", Helper="ann"), event(2, "bob", Site="s99")]
+    table = Records(bundle, records)
+    together = table.requests([table.read("ann"), table.read("bob")], {})
+    for request, focus in zip(together, ("ann", "bob"), strict=True):
+        assert_same_arrays(request, request_of(bundle, records, focus))
+
+
+GOOD = [event(0), event(1, "bob")]
+CASES = {
+    # what is given: (the records, the other arguments, where it is wrong, the code)
+    "no records": ([], {}, "records", "no_records"),
+    "no columns": ({}, {}, "records", "no_records"),
+    "no table": (5, {}, "records", "not_a_list"),
+    "a record as columns": (event(0), {}, "records.Kind", "not_a_list"),
+    "columns of two lengths": ({"Worker": ["ann"], "EventDatetime": []}, {}, "records", "column_length"),
+    "a record as text": ([*GOOD, "ann"], {}, "records[2]", "not_an_object"),
+    "unknown field": ([*GOOD, event(2, Siet="s1")], {}, "records[2].Siet", "unknown_field"),
+    "unknown column": ({"Siet": ["s1"]}, {}, "records.Siet", "unknown_field"),
+    "no datetime": ([*GOOD, {"Worker": "ann"}], {}, "records[2].EventDatetime", "missing_datetime"),
+    "bad datetime": ([event(0, EventDatetime="soon"), *GOOD], {}, "records[0].EventDatetime", "bad_datetime"),
+    "no column of datetimes": ({"Worker": ["ann"]}, {}, "records[0].EventDatetime", "missing_datetime"),
+    "bad key": ([*GOOD, event(2, Case=float("nan"))], {}, "records[2].Case", "bad_value"),
+    "bad value": ([event(9), event(3, Hours="x"), *GOOD], {}, "records[1].Hours", "bad_value"),
+    "no focus": (GOOD, {"focus": None}, "focus", "unknown_focus"),
+    "unknown focus": (GOOD, {"focus": "anne"}, "focus", "unknown_focus"),
+    "focus after now": (GOOD, {"focus": "bob", "now": "2026-01-29T08:00:30"}, "focus", "unknown_focus"),
+    "all after now": (GOOD, {"now": "2026-01-29T07:00:00"}, "now", "no_records"),
+    "bad now": (GOOD, {"now": "yesterday"}, "now", "bad_datetime"),
+    "bad horizon": (GOOD, {"horizon": 0}, "horizon", "bad_horizon"),
+    "unknown key": (GOOD, {"horizn": 1}, "horizn", "unknown_key"),
+    "streams beside records": (GOOD, {"streams": {}}, "streams", "unknown_key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("records", "changes", "loc", "code"), CASES.values(), ids=CASES.keys())
+def test_what_is_wrong_is_named_by_its_place(
+    bundle: Bundle, records: Any, changes: dict[str, Any], loc: str, code: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        build_request(bundle, records, **{"focus": "ann"} | changes)
+    assert (caught.value.loc, caught.value.code) == (loc, code)
+    assert caught.value.message
+    assert caught.value.hint
+
+
+def test_a_misspelt_focus_gets_the_nearest_one_as_a_hint(bundle: Bundle) -> None:
+    with pytest.raises(RequestError, match="Did you mean 'ann'"):
+        build_request(bundle, GOOD, "anne")
+
+
+def test_a_value_that_is_not_read_is_not_looked_at(bundle: Bundle) -> None:
+    """Records may be many; what lies before the newest events of the histories costs nothing."""
+    old = event(0, "bob", Hours="x")
+    newer = [event(minute) for minute in range(1, 20)]
+    assert build_request(bundle, [old, *newer], "ann")["focus"] == "ann"
