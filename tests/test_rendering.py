@@ -82,7 +82,7 @@ def test_what_is_not_allowed_is_not_listed(bundle: Bundle) -> None:
 
 def test_the_event_taken_is_written_as_a_record(bundle: Bundle) -> None:
     body, answer = answered(bundle)
-    record = bundle.codec.decode(answer.ids[1].tolist(), int(answer.timestamp[1]))
+    record = bundle.codec.decode(answer.ids[0, 1].tolist(), int(answer.timestamp[0, 1]))
     assert body["events"][1]["event"] == record
     assert record["EventDatetime"] == "2026-01-29T08:12:00"
 

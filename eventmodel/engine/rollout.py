@@ -78,7 +78,7 @@ def choose(decoding: Decoding, rollouts: Sequence[Rollout], possible: np.ndarray
         if top_p[rows[0]] == 1:
             part = decoding.chain(rows, noise[rows], allowed[rows])
         else:
-            samplings = [s for row in rows if (s := rollouts[row].query.sampling)]
+            samplings = [s for row in rows.tolist() if (s := rollouts[row].query.sampling)]
             temperature = np.array([s.temperature for s in samplings], np.float32)
             part = decoding.nucleus(rows, noise[rows], allowed[rows], temperature, top_p[rows])
         if not found.chosen.shape[1]:

@@ -21,7 +21,7 @@ def digest(stream: str, events: Events, start: int, end: int) -> bytes:
     """128 bits of one history: rows [start, end) of a table."""
     hasher = hashlib.blake2b(stream.encode(), digest_size=16)
     for column in events:
-        hasher.update(np.ascontiguousarray(column[start:end]))
+        hasher.update(np.ascontiguousarray(column[start:end]).data)
     return hasher.digest()
 
 

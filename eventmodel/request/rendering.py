@@ -20,6 +20,7 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
     surprise are in nats; they are None where the probability is 0, which only ``allowed`` makes it.
     """
     codec, schema = bundle.codec, bundle.schema
+    sampled = request.query.sampling is not None
     start = np.concatenate([[0], np.cumsum(codec.sizes)])
     body: dict[str, Any] = {
         "model": {"name": bundle.name, "version": bundle.version},
@@ -28,7 +29,7 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
         "unknown_values": request.unknown_values,
         "events": [
             {
-                "event": codec.decode(answer.ids[step].tolist(), int(answer.timestamp[step])),
+                **({} if sampled else {"event": _event(codec, answer, 0, step)}),
                 **_when(codec, request.query.quantiles, answer.when, step),
                 "categories": {
                     schema.categories[c].name: _distribution(
@@ -40,11 +41,24 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
             for step in range(len(answer.log_probs))
         ],
     }
+    if sampled:
+        body["rollouts"] = [
+            {
+                "events": [_event(codec, answer, rollout, step) for step in range(answer.ids.shape[1])],
+                "log_probability": answer.log_prob[rollout].sum(),
+            }
+            for rollout in range(len(answer.ids))
+        ]
     if answer.observed_log_prob is not None and answer.observed_entropy is not None:
         body["observed"] = _observed(
             schema.categories, request.categories, answer.observed_log_prob, answer.observed_entropy
         )
     return body
+
+
+def _event(codec: Codec, answer: Answer, rollout: int, step: int) -> dict[str, str | None]:
+    """One event of a rollout as a record."""
+    return codec.decode(answer.ids[rollout, step].tolist(), int(answer.timestamp[rollout, step]))
 
 
 def plain(rendered: Any) -> Any:
