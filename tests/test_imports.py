@@ -28,7 +28,18 @@ def test_a_package_imports_no_other_but_eventmodel(package: str) -> None:
 
 
 def test_schema_log_and_bundle_need_no_torch() -> None:
-    for name in ("schema", "calendar", "codec", "event_log", "bundle", "directory", "context", "config", "entities", "api"):
+    for name in (
+        "schema",
+        "calendar",
+        "codec",
+        "event_log",
+        "bundle",
+        "directory",
+        "context",
+        "config",
+        "entities",
+        "api",
+    ):
         tree = ast.parse((ROOT / "eventmodel" / f"{name}.py").read_text("utf-8"))
         modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
