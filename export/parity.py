@@ -4,20 +4,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from export.graphs import Artefact, Format, Inputs
+from eventmodel.bundle import Bundle
+from eventmodel.model import EventModel
+from export.graphs import Artefact, Format, Inputs, artefacts
+from export.tolerance import TOLERANCE, ParityError
 
-TOLERANCE = 1e-4
-"""Largest difference in probability, or in a state's value, that a bundle may have."""
 SHAPES = ((1, 1), (2, 3), (5, 7), (3, 64))
 """Batch sizes and lengths that are compared; the example that was traced is none of them."""
+_SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "ts"}
 
 
-class ParityError(RuntimeError):
-    """An artefact gives other answers than the model that it came from."""
+def bundle_difference(bundle: Bundle, form: Format) -> float:
+    """Compare all artefacts of a bundle in one form with the eager model of its weights.
+
+    Raises:
+        ParityError: a difference is beyond the tolerance, or a choice differs.
+    """
+    model = EventModel(bundle.config, bundle.codec)
+    model.load_state_dict(load_file(bundle.path / "weights.safetensors"))
+    return max(
+        largest_difference(
+            artefact, form, bundle.path / f"{artefact.name}.{_SUFFIX[form]}", bundle.config.context_length
+        )
+        for artefact in artefacts(model)
+    )
 
 
 def largest_difference(artefact: Artefact, form: Format, path: Path, max_length: int) -> float:
@@ -56,6 +70,8 @@ def _difference(name: str, want: Tensor, got: np.ndarray) -> float:
 
 def _load(form: Format, path: Path) -> Callable[[Inputs], list[np.ndarray]]:
     if form == "onnx":
+        import onnxruntime  # here, so that TorchScript can be compared where there is none
+
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         names = [entry.name for entry in session.get_inputs()]
         return lambda inputs: session.run(None, dict(zip(names, (t.numpy() for t in inputs), strict=True)))

@@ -22,7 +22,8 @@ from eventmodel.bundle import HEADER, Bundle, write_bundle
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.directory import write_directory
 from export.graphs import Format, artefacts
-from export.parity import ParityError, largest_difference
+from export.parity import largest_difference
+from export.tolerance import ParityError
 
 
 @dataclass(frozen=True)

@@ -294,8 +294,9 @@ def unknown_values(codec: Codec, columns: Columns, ids: np.ndarray) -> np.ndarra
     count = np.zeros(len(ids), np.int64)
     for index, category in enumerate(codec.schema.categories):
         if category.kind in ("id", "enum") and category.field in columns:
-            is_named = np.array([value is not None and value != "" for value in columns[category.field]], bool)
-            count += is_named & (ids[:, index] == 0)
+            column = columns[category.field]
+            unknown = np.flatnonzero(ids[:, index] == 0).tolist()
+            count[[row for row in unknown if column[row] is not None and column[row] != ""]] += 1
     return count
 
 
