@@ -252,7 +252,7 @@ def main() -> None:
             "events": config.events,
             "gflops_of_a_matrix_product": peak / 1e9,
             "batches": [measure(config, bundle, name, batch, peak) for batch in config.batches for name in backends],
-            "horizon": [measure_horizon(config, bundle, name, batch) for batch in (1, 32) for name in backends],
+            "horizon": [measure_horizon(config, bundle, name, batch) for batch in (1, 8) for name in backends],
             "padding": [measure_padding(config, bundle, name, batch) for batch in (8, 32) for name in backends],
         }
         for part in ("batches", "horizon", "padding"):
