@@ -1,39 +1,22 @@
-"""The LitServe API: parsing in the HTTP process, prediction in the model process."""
-
-# No `from __future__ import annotations` here: LitServe hands the annotation of `decode_request`
-# to FastAPI as an object, and text in its place turns every request into a 422.
+"""The LitServe API: what the model process does."""
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated
 
 import litserve
 import numpy as np
-from fastapi import Depends, Request
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.reader import read_request
-from server.body import read_document
 from server.engine import OpenEngine
-from server.handler import Received
 from server.loop import QueueLoop
-from server.metrics import HISTORY_EVENTS, UNKNOWN_VALUES
 from server.model_status import ModelStatus
 from server.processes import begin_child
 
 PATH = "/predict"
 
 logger = logging.getLogger("litserve.eventmodel")
-
-
-async def receive(http: Request) -> Received:
-    """FastAPI dependency, so that it runs in the HTTP process and only small arrays cross to the model's."""
-    state = http.app.state
-    request = read_request(await read_document(http, state.max_body_bytes), state.bundle)
-    HISTORY_EVENTS.observe(request.n_events)
-    UNKNOWN_VALUES.inc(request.unknown_values)
-    return Received(request, http)
 
 
 class PredictAPI(litserve.LitAPI):
@@ -73,10 +56,6 @@ class PredictAPI(litserve.LitAPI):
     def check(self) -> None:
         """Answer the bundle's example; raises what the engine raises."""
         self.predict([self.example])
-
-    def decode_request(self, request: Annotated[Received, Depends(receive)]) -> Received:
-        """Nothing is left to do: the dependency has parsed the request."""
-        return request
 
     def predict(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer a batch.

@@ -30,7 +30,6 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     status = ModelStatus(settings.max_batch_size, settings.stuck_after_s)
     server = EventServer(PredictAPI(bundle, open_engine, settings.max_batch_size, status), settings, bundle, status)
     app = server.app
-    app.state.bundle, app.state.max_body_bytes = bundle, settings.max_body_bytes
     # each one added is outside of those before
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
     app.add_middleware(TurnAway, path=PATH, is_full=server.client.is_full)

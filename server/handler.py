@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import orjson
 from litserve.server import RegularRequestHandler
@@ -16,24 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
-from eventmodel.engine.query import Answer
+from eventmodel.engine.query import Answer, Query
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import PredictRequest
+from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
+from server.body import read_document
 from server.errors import client_gone, model_died, queue_full
-from server.metrics import QUEUE_DEPTH
+from server.metrics import HISTORY_EVENTS, QUEUE_DEPTH, UNKNOWN_VALUES
 from server.model_status import ModelStatus
 from server.transport import Cancel, Item, RequestQueue
 
 _LOOK_S = 0.1
 """How often an HTTP process looks whether the model process is still the same one."""
-
-
-class Received(NamedTuple):
-    """A request that was read and checked."""
-
-    request: PredictRequest
-    http: Request
 
 
 @dataclass
@@ -74,8 +67,12 @@ class ModelClient:
         """Whether another request would be one too many."""
         return len(self._pending) >= self._limit
 
-    async def ask(self, received: Received, consumer: int) -> Answer:
+    async def ask(self, query: Query, http: Request, consumer: int) -> Answer:
         """The model's answer.
+
+        Args:
+            http: where the query came from; its body is read.
+            consumer: the number of this HTTP process.
 
         Raises:
             RequestError: there is no room, the model failed on this request, or the sender has gone.
@@ -83,11 +80,11 @@ class ModelClient:
         """
         if self.is_full():
             raise queue_full()
-        uid, scope = next(self._uids), received.http.scope
-        item = Item(consumer, uid, time.monotonic(), scope["deadline"], scope["request_id"], received.request.query)
+        uid, scope = next(self._uids), http.scope
+        item = Item(consumer, uid, time.monotonic(), scope["deadline"], scope["request_id"], query)
         message = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
         pending = self._pending[uid] = Pending(asyncio.Event(), message=message)
-        gone = asyncio.create_task(_end_when_gone(received.http, pending))
+        gone = asyncio.create_task(_end_when_gone(http, pending))
         QUEUE_DEPTH.inc()
         try:
             self._queue.put(message)
@@ -135,14 +132,30 @@ async def _end_when_gone(http: Request, pending: Pending) -> None:
 
 
 class PredictHandler(RegularRequestHandler):
-    """In place of LitServe's handler, which waits for ever."""
+    """In place of LitServe's handler, which waits for ever.
 
-    def __init__(self, lit_api: object, server: object, client: ModelClient, bundle: Bundle) -> None:
+    Args:
+        lit_api, server: as LitServe has it.
+        client: the way to the model.
+        bundle: by which requests are read and answers are rendered, here: the model process has other things to do.
+        max_body_bytes: of a request.
+    """
+
+    def __init__(
+        self, lit_api: object, server: object, client: ModelClient, bundle: Bundle, max_body_bytes: int
+    ) -> None:
         super().__init__(lit_api, server)
-        self.client, self.bundle = client, bundle
+        self.client, self.bundle, self.max_body_bytes = client, bundle, max_body_bytes
 
-    async def handle_request(self, request: Received, request_type: object) -> Response:
-        """The answer as JSON, rendered here: the model process has other things to do."""
-        answer = await self.client.ask(request, self.server.app.response_queue_id)
-        body = render(self.bundle, request.request, answer)
-        return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    async def handle_request(self, request: Request, request_type: object) -> Response:
+        """Read, ask and render.
+
+        Raises:
+            RequestError: the request cannot be read, or not be answered.
+        """
+        read = read_request(await read_document(request, self.max_body_bytes), self.bundle)
+        HISTORY_EVENTS.observe(read.n_events)
+        UNKNOWN_VALUES.inc(read.unknown_values)
+        answer = await self.client.ask(read.query, request, self.server.app.response_queue_id)
+        body = orjson.dumps(render(self.bundle, read, answer), option=orjson.OPT_SERIALIZE_NUMPY)
+        return Response(body, media_type="application/json")

@@ -24,6 +24,8 @@ from fastapi import FastAPI
 from litserve import LitAPI, LitServer
 from litserve.server import response_queue_to_buffer
 from litserve.utils import WorkerSetupStatus
+from starlette.requests import Request
+from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
 from server.handler import ModelClient, PredictHandler
@@ -85,12 +87,13 @@ class EventServer(LitServer):
         """None of LitServe's: it would compress, for more than the time that all the rest takes."""
 
     def _register_api_endpoints(self, lit_api: LitAPI, request_type: Any, response_type: Any) -> None:
-        handler = PredictHandler(lit_api, self, self.client, self.bundle)
+        handler = PredictHandler(lit_api, self, self.client, self.bundle, self.settings.max_body_bytes)
 
-        async def endpoint(request: request_type) -> response_type:
+        async def endpoint(request: Request) -> Response:
             return await handler.handle_request(request, request_type)
 
-        self.app.add_api_route(lit_api.api_path, endpoint, methods=["POST"])
+        # a plain route: FastAPI's own would take as long as reading the request does
+        self.app.add_route(lit_api.api_path, endpoint, methods=["POST"])
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

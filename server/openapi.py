@@ -30,35 +30,41 @@ _ERROR: Json = {
 def describe(app: FastAPI, bundle: Bundle, path: str) -> None:
     """Put request body, example and errors of ``POST path`` into the app's OpenAPI document.
 
-    FastAPI cannot derive them: the body is read by a dependency.
+    FastAPI cannot derive them: it is told nothing of the route.
     """
     generate = app.openapi
 
     def openapi() -> Json:
         document = generate()
         document["info"] |= {"title": f"Event predictor: {bundle.name}", "version": bundle.version}
-        operation = document["paths"][path]["post"]
-        operation |= {
+        operation: Json = {
+            "operationId": "predict",
             "summary": "What happens next, with probabilities",
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": request_schema(bundle), "example": bundle.example}},
             },
-        }
-        operation["responses"]["200"] = {
-            "description": "One entry per future event; entropy and surprise are in nats.",
-            "content": {"application/json": {"schema": response_schema(bundle.schema)}},
+            "responses": {
+                "200": {
+                    "description": "One entry per future event; entropy and surprise are in nats.",
+                    "content": {"application/json": {"schema": response_schema(bundle.schema)}},
+                }
+            },
         }
         for status, description in (
+            ("400", "The body ends early, or X-Request-Timeout is no number of seconds."),
             ("413", "The body is over the limit."),
+            ("415", "The body is compressed."),
             ("422", "The request is wrong at the place that loc names."),
             ("500", "The model failed on this request."),
-            ("504", "The request waited too long for the model."),
+            ("503", "As many requests wait as may; Retry-After says when to send it again."),
+            ("504", "The request was not answered in time."),
         ):
             operation["responses"][status] = {
                 "description": description,
                 "content": {"application/json": {"schema": _ERROR}},
             }
+        document["paths"][path] = {"post": operation}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -1,5 +1,6 @@
 """The real server, in processes of its own, with a fake engine."""
 
+import gzip
 import json
 import shutil
 import socket
@@ -116,6 +117,13 @@ def test_what_is_not_json_gets_422_whatever_it_claims_to_be(server: Server) -> N
         response = server.client.post("/predict", content=b"a=1", headers={"content-type": content_type})
         assert (response.status_code, response.json()["error"]["code"]) == (422, "not_json")
     assert server.client.post("/predict").status_code == 422
+
+
+def test_a_compressed_body_is_refused_whole_or_not(server: Server) -> None:
+    packed = gzip.compress(json.dumps(request()).encode())
+    for body in (packed, packed[:20], b""):
+        answer = server.client.post("/predict", content=body, headers={"content-encoding": "gzip"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "compressed")
 
 
 def test_every_error_has_the_same_shape(server: Server) -> None:

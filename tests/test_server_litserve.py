@@ -142,10 +142,6 @@ def test_a_handler_takes_the_request_and_its_type() -> None:
     assert parameters(RegularRequestHandler.handle_request) == ["request", "request_type"]
 
 
-def test_the_annotation_of_decode_request_reaches_fastapi() -> None:
-    assert 'parameters["request"].annotation' in source(litserve.LitServer.register_endpoints)
-
-
 def test_uvicorn_ends_on_a_signal_through_handle_exit() -> None:
     assert "self.handle_exit" in source(uvicorn.Server.capture_signals)
     assert "self.should_exit = True" in source(uvicorn.Server.handle_exit)

@@ -13,10 +13,9 @@ from eventmodel.request.histories import (
     EncodedStream,
     Entity,
     as_text,
-    encode_stream,
+    encode_streams,
     read_entities,
     unknown_field,
-    unknown_values,
     unreadable,
 )
 from eventmodel.schema import Schema
@@ -73,7 +72,7 @@ def read_request(document: object, bundle: Bundle) -> PredictRequest:
     asked = check_keys(document, KEYS)
     entities = _read_streams(bundle, asked.get("streams"))
     focus = _move_focus_first(schema, entities, asked.get("focus"))
-    streams = [encode_stream(bundle, s, entities[s.name]) for s in schema.streams]
+    streams = encode_streams(bundle, entities)
     now = _read_now(codec, streams, asked.get("now"))
     for stream, encoded in zip(schema.streams, streams, strict=True):
         _check_not_after(now, schema, entities[stream.name], encoded)
@@ -360,7 +359,7 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
         value = value | {keys[0]: focus}
     columns = {name: [item] for name, item in value.items()}
     try:
-        event = codec.encode_columns(columns, 1)
+        event, unknown = codec.encode_counted(columns, 1)
     except EncodeError as error:
         field = error.field or codec.schema.order_by
         raise unreadable(codec.schema, field, value.get(field), error.message, f"observed.{field}") from None
@@ -371,4 +370,4 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
             "the observed event is earlier than now, so it cannot be the next one",
             "Set now to the moment before it.",
         )
-    return event.ids[0], int(unknown_values(codec, columns, event.ids)[0])
+    return event.ids[0], int(unknown[0])
