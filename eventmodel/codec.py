@@ -4,15 +4,18 @@ Id 0 is "unknown or not applicable" in every category. A value that the training
 showed twice is id 0 as well; a value that cannot be read at all is an error.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import chain, repeat
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from eventmodel.calendar import datetime_ids, nearest_wall
+from eventmodel.iso import read_walls
 from eventmodel.schema import (
     DATETIME_PARTS,
     AnyField,
@@ -92,11 +95,15 @@ def text_of(value: object) -> str | None:
 class _IdCoder:
     def __init__(self, values: Sequence[str]) -> None:
         self.names: Sequence[str | None] = (None, *values)
-        self._ids = {value: id_ for id_, value in enumerate(values, start=1)}
+        self._ids: dict[object, int] = {None: 0, "": 0}
+        self._ids |= {value: id_ for id_, value in enumerate(values, start=1)}
 
     def encode(self, value: object) -> tuple[int]:
-        text = text_of(value)
-        return (self._ids.get(text, 0) if text is not None else 0,)
+        return (self._ids.get(text_of(value), 0),)
+
+    def look_up(self, values: Iterable[object]) -> Iterable[int]:
+        """The ids of names and blanks; -1 for what is unknown or no text."""
+        return map(self._ids.get, values, repeat(-1))
 
 
 class _NumberCoder:
@@ -120,6 +127,29 @@ class _NumberCoder:
         if not np.isfinite(number):
             raise ValueError(f"{number} is not a finite number; send one, or leave the field out")
         return (int(np.searchsorted(self._edges, number, side="right")) + 1,)
+
+    def encode_column(self, values: Sequence[object]) -> np.ndarray | None:
+        """(n,) ids of numbers, also as text, and blanks; None where a value is something else."""
+        types = set(map(type, values))
+        if not types <= {int, float, str, type(None)}:
+            return None
+        has_blanks = type(None) in types or "" in values
+        try:
+            numbers = np.array(
+                [math.nan if value is None or value == "" else float(value) for value in values]  # type: ignore[arg-type]
+                if has_blanks or str in types
+                else values,
+                np.float64,
+            )
+        except (ValueError, OverflowError):
+            return None
+        ids = np.searchsorted(self._edges, numbers, side="right") + 1
+        if not np.isfinite(numbers).all():
+            is_blank = np.array([value is None or value == "" for value in values], bool)
+            if not np.isfinite(numbers[~is_blank]).all():
+                return None
+            ids[is_blank] = 0
+        return ids
 
 
 class _KeyCoder:
@@ -160,6 +190,10 @@ class Codec:
         self.vocabularies = {name: tuple(vocabularies[name]) for name in schema.vocabularies}
         self._zone = ZoneInfo(schema.time_zone) if schema.time_zone else None
         self._coders = {f.name: self._coder(f) for f in schema.fields}
+        self._first: dict[str, int] = {}
+        """Of each field, the index of its only or its first category."""
+        for index, category in reversed(list(enumerate(schema.categories))):
+            self._first[category.field] = index
 
     def _coder(self, field: AnyField) -> _IdCoder | _NumberCoder | _DatetimeCoder | _KeyCoder:
         match field:
@@ -211,18 +245,74 @@ class Codec:
         """Encode n events given as columns; a field that is left out is unknown throughout.
 
         Raises:
-            EncodeError: the first value that cannot be read, by row and field.
+            EncodeError: a value that cannot be read, by row and field.
+        """
+        return self.encode_counted(columns, n)[0]
+
+    def encode_counted(self, columns: Mapping[str, Sequence[object]], n: int) -> tuple[Events, np.ndarray]:
+        """As ``encode_columns``, and how many names each event has that the vocabularies lack, (n,) int32.
+
+        Columns of the usual forms are read all at once; one that has anything unusual, value by value.
         """
         ids = np.zeros((n, len(self.schema.categories)), np.int32)
-        at = 0
+        unknown = self._encode_names(columns, ids)
         for field in self.schema.fields:
-            width = {DatetimeField: 4, KeyField: 0}.get(type(field), 1)
-            if field.name in columns:
-                encode = self._coders[field.name].encode
-                ids[:, at : at + width] = self._each(encode, field.name, columns[field.name], width)
-            at += width
-        moments = self._each(self.moment, self.schema.order_by, columns.get(self.schema.order_by, [None] * n), 2)
-        return Events(ids, moments[:, 0].copy(), moments[:, 1].astype(np.int32))
+            coder, column = self._coders[field.name], columns.get(field.name)
+            if isinstance(coder, _NumberCoder) and column is not None:
+                numbers = coder.encode_column(column)
+                if numbers is None:
+                    numbers = self._each(coder.encode, field.name, column, 1)[:, 0]
+                ids[:, self._first[field.name]] = numbers
+            elif isinstance(coder, _KeyCoder) and not set(map(type, column or ())) <= {str, int, type(None)}:
+                self._each(coder.encode, field.name, column or (), 0)
+        return Events(ids, *self._encode_datetimes(columns, ids)), unknown
+
+    def _encode_names(self, columns: Mapping[str, Sequence[object]], ids: np.ndarray) -> np.ndarray:
+        """Fill in the ids of names; returns how many of each event are unknown, (n,) int32."""
+        unknown = np.zeros(len(ids), np.int32)
+        coders = {name: coder for name, coder in self._coders.items() if isinstance(coder, _IdCoder)}
+        given = [(name, coder, columns[name]) for name, coder in coders.items() if name in columns]
+        if not given:
+            return unknown
+        try:
+            found = np.fromiter(chain.from_iterable(coder.look_up(column) for _, coder, column in given), np.int32)
+        except TypeError:  # a list or an object; the search for it raises
+            for name, coder, column in given:
+                self._each(coder.encode, name, column, 1)
+            raise
+        found = found.reshape(len(given), len(ids))
+        for place, row in np.argwhere(found < 0).tolist():
+            name, coder, column = given[place]
+            try:
+                found[place, row] = coder.encode(column[row])[0]
+            except ValueError as error:
+                raise EncodeError(row, name, str(error)) from None
+            unknown[row] += found[place, row] == 0
+        ids[:, [self._first[name] for name, _, _ in given]] = found.T
+        return unknown
+
+    def _encode_datetimes(
+        self, columns: Mapping[str, Sequence[object]], ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fill in the ids of datetimes; returns the events' timestamps (n,) int64 and offsets (n,) int32."""
+        n, order = len(ids), self.schema.order_by
+        names = [name for name, coder in self._coders.items() if isinstance(coder, _DatetimeCoder)]
+        given = {name: columns[name] for name in names if name in columns}
+        walls = read_walls(list(chain.from_iterable(given.values()))) if self._zone is None else None
+        timestamp = None
+        for place, (name, column) in enumerate(given.items()):
+            rows = slice(place * n, (place + 1) * n)
+            if walls is None:
+                encoded = self._each(self._coders[name].encode, name, column, 4)
+            else:
+                encoded = walls.ids[rows]
+                if name == order and encoded[:, 0].all():  # none is blank
+                    timestamp = walls.timestamp[rows]
+            ids[:, self._first[name] : self._first[name] + 4] = encoded
+        if timestamp is not None:
+            return timestamp, np.zeros(n, np.int32)
+        moments = self._each(self.moment, order, columns.get(order, [None] * n), 2)
+        return moments[:, 0].copy(), moments[:, 1].astype(np.int32)
 
     @staticmethod
     def _each(

@@ -1,70 +1,69 @@
-"""The LitServe API: parsing in the HTTP process, prediction in the model process."""
+"""The LitServe API: what the model process does."""
 
-# No `from __future__ import annotations` here: LitServe hands the annotation of `decode_request`
-# to FastAPI as an object, and text in its place turns every request into a 422.
-
-from typing import Annotated
+import logging
+from collections.abc import Sequence
 
 import litserve
-import orjson
-from fastapi import Depends, Request
-from starlette.responses import Response
+import numpy as np
 
 from eventmodel.bundle import Bundle
-from eventmodel.engine.query import Answer
-from eventmodel.request.reader import PredictRequest, read_request
-from eventmodel.request.rendering import render
-from server.body import read_document
+from eventmodel.engine.query import Answer, Query
+from eventmodel.request.reader import read_request
 from server.engine import OpenEngine
 from server.loop import QueueLoop
-from server.metrics import HISTORY_EVENTS, UNKNOWN_VALUES
+from server.model_status import ModelStatus
+from server.processes import begin_child
 
 PATH = "/predict"
 
-
-async def receive(request: Request) -> PredictRequest:
-    """FastAPI dependency, so that it runs in the HTTP process and only small arrays cross to the model's."""
-    state = request.app.state
-    parsed = read_request(await read_document(request, state.max_body_bytes), state.bundle)
-    HISTORY_EVENTS.observe(parsed.n_events)
-    UNKNOWN_VALUES.inc(parsed.unknown_values)
-    return parsed
+logger = logging.getLogger("litserve.eventmodel")
 
 
 class PredictAPI(litserve.LitAPI):
-    """Answers batches of requests with an engine.
+    """Answers batches of queries with an engine.
 
     Args:
         bundle: what is served.
         open_engine: called once, in the model process.
         max_batch_size: requests that are answered together at most.
+        status: where the model process says why it cannot start.
     """
 
-    def __init__(self, bundle: Bundle, open_engine: OpenEngine, max_batch_size: int) -> None:
+    def __init__(self, bundle: Bundle, open_engine: OpenEngine, max_batch_size: int, status: ModelStatus) -> None:
         super().__init__(api_path=PATH, max_batch_size=max_batch_size, loop=QueueLoop())
-        self.bundle, self.open_engine = bundle, open_engine
+        self.bundle, self.open_engine, self.status = bundle, open_engine, status
 
     def setup(self, device: str) -> None:
         """Open the engine and answer the bundle's example, which warms it up and shows that it works.
 
         Args:
             device: LitServe's idea of a device; the engine has its own.
+
+        Raises:
+            SystemExit: the model does not load; the main process says why.
         """
-        self.engine = self.open_engine(self.bundle)
-        example = read_request(self.bundle.example, self.bundle)
-        self.engine.answer([example.query])
+        begin_child()
+        try:
+            self.engine = self.open_engine(self.bundle)
+            self.example = read_request(self.bundle.example, self.bundle).query
+            self.check()
+        except Exception as error:
+            self.status.fail(f"{type(error).__name__}: {error}")
+            if not isinstance(error, ValueError | OSError):  # those say all themselves
+                logger.exception("The model does not load.")
+            raise SystemExit(1) from None
 
-    def decode_request(self, request: Annotated[PredictRequest, Depends(receive)]) -> PredictRequest:
-        """Nothing is left to do: the dependency has parsed the request."""
-        return request
+    def check(self) -> None:
+        """Answer the bundle's example; raises what the engine raises."""
+        self.predict([self.example])
 
-    def predict(self, requests: list[PredictRequest]) -> list[tuple[PredictRequest, Answer]]:
-        """Answer a batch, each request with its own answer."""
-        answers = self.engine.answer([request.query for request in requests])
-        return list(zip(requests, answers, strict=True))
+    def predict(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer a batch.
 
-    def encode_response(self, output: tuple[PredictRequest, Answer]) -> Response:
-        """The answer as JSON, in bytes: what LitServe need not encode again."""
-        request, answer = output
-        body = orjson.dumps(render(self.bundle, request, answer), option=orjson.OPT_SERIALIZE_NUMPY)
-        return Response(body, media_type="application/json")
+        Raises:
+            FloatingPointError: a probability that is not a number.
+        """
+        answers = self.engine.answer(list(queries))
+        if any(np.isnan(answer.log_probs).any() for answer in answers):
+            raise FloatingPointError("the model gave a probability that is not a number")
+        return answers

@@ -4,39 +4,46 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
-from litserve import LitServer
 from starlette.exceptions import HTTPException
 
 from eventmodel.bundle import Bundle
 from eventmodel.request.errors import RequestError
+from server.admission import TurnAway
 from server.api import PATH, PredictAPI
+from server.api_key import ApiKey
 from server.deadline import Deadline
 from server.engine import OpenEngine
-from server.errors import error_response
-from server.loop import internal_error
+from server.errors import error_response, internal_error
+from server.lit_server import EventServer
 from server.metrics import CountRequests, announce_model, metrics
+from server.model_status import ModelStatus
 from server.openapi import describe
+from server.probes import INFO, LIVE, READY, info, live, ready
+from server.request_id import RequestId
 from server.settings import Settings
 
+METRICS = "/metrics"
 
-def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) -> LitServer:
+
+def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) -> EventServer:
     """A server that is ready to run. Enter ``metrics_directory`` before this module is imported."""
-    api = PredictAPI(bundle, open_engine, settings.max_batch_size)
-    server = LitServer(
-        api,
-        accelerator="cpu",  # one worker; the engine finds its own device, and this process never imports torch
-        timeout=settings.timeout_s,
-        model_metadata={"name": bundle.name, "version": bundle.version},
-        restart_workers=True,
-    )
+    status = ModelStatus(settings.max_batch_size, settings.stuck_after_s)
+    server = EventServer(PredictAPI(bundle, open_engine, settings.max_batch_size, status), settings, bundle, status)
     app = server.app
-    app.state.bundle, app.state.max_body_bytes = bundle, settings.max_body_bytes
+    # each one added is outside of those before
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
-    app.add_middleware(CountRequests, path=PATH)  # added last, so it is outermost and sees every answer
+    app.add_middleware(TurnAway, path=PATH, is_full=server.client.is_full)
+    if settings.api_key is not None:
+        app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths={LIVE, READY, METRICS})
+    app.add_middleware(RequestId)
+    app.add_middleware(CountRequests, path=PATH)
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _any_error)
-    app.add_api_route("/metrics", metrics, include_in_schema=False)
+    app.add_route(LIVE, live, include_in_schema=False)
+    app.add_route(READY, ready(status), include_in_schema=False)
+    app.add_route(METRICS, lambda _: metrics(), include_in_schema=False)
+    app.add_route(INFO, info(bundle, settings), include_in_schema=False)
     describe(app, bundle, PATH)
     announce_model(bundle)
     _greet_when_ready(app, settings, bundle)

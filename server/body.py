@@ -13,13 +13,16 @@ async def read_document(request: Request, limit: int) -> object:
         limit: bytes.
 
     Raises:
-        RequestError: as ``read_body``, and 422 for a body that is not JSON.
+        RequestError: as ``read_body``, 415 for a compressed body, and 422 for one that is not JSON.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise RequestError("compressed", "Content-Encoding", "the body is compressed", "Send it as it is.", 415)
     body = await read_body(request, limit)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        hint = "Send JSON in UTF-8, not compressed."
+        hint = "Send JSON in UTF-8."
         raise RequestError("not_json", "", f"the body is not JSON: {error}", hint) from None
 
 

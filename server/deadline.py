@@ -1,23 +1,22 @@
-"""An answer in any case: what a dead model process never answers, this does."""
+"""Until when a request wants its answer, and an answer in any case."""
 
 import asyncio
+import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventmodel.request.errors import RequestError
-from server.errors import error_response
+from server.errors import error_response, timed_out
 
-GRACE_S = 5
-"""On top of the timeout, so that the model process, which drops what waited too long, is heard first."""
-
-
-def timed_out() -> RequestError:
-    """The error of a request that nobody answered in time."""
-    return RequestError("timeout", "", "the request waited too long for the model", "Send it again later.", 504)
+HEADER = "x-request-timeout"
+"""Seconds that the sender waits, from the first byte of the request; at most the server's own timeout."""
 
 
 class Deadline:
-    """ASGI middleware that answers 504 where nothing was answered in time; it covers the receiving too."""
+    """ASGI middleware that answers 504 where nothing was answered in time; it covers the receiving too.
+
+    The deadline stands in the scope, on the clock ``time.monotonic()``: the model process drops what is late.
+    """
 
     def __init__(self, app: ASGIApp, timeout_s: float) -> None:
         self.app, self.timeout_s = app, timeout_s
@@ -27,6 +26,12 @@ class Deadline:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        try:
+            seconds = self._seconds(scope)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        scope["deadline"] = time.monotonic() + seconds
         started = False
 
         async def watch(message: Message) -> None:
@@ -35,9 +40,27 @@ class Deadline:
             await send(message)
 
         try:
-            async with asyncio.timeout(self.timeout_s + GRACE_S):
+            async with asyncio.timeout(seconds):
                 await self.app(scope, receive, watch)
         except TimeoutError:
             if started:
                 raise
             await error_response(timed_out())(scope, receive, send)
+
+    def _seconds(self, scope: Scope) -> float:
+        sent = next((value for name, value in scope["headers"] if name == HEADER.encode()), None)
+        if sent is None:
+            return self.timeout_s
+        try:
+            seconds = float(sent)
+        except ValueError:
+            seconds = -1
+        if not seconds > 0:  # nan neither
+            raise RequestError(
+                "bad_timeout",
+                "X-Request-Timeout",
+                "the header is not a number of seconds above 0",
+                "Send seconds as 0.5, or leave the header out.",
+                400,
+            )
+        return min(seconds, self.timeout_s)

@@ -1,35 +1,45 @@
 """The loop of the model process: what has queued up while the model worked is its next batch."""
 
 import logging
-import signal
 import time
-from collections.abc import Callable
-from queue import Empty, Queue
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Protocol
 
 from litserve import LitAPI
 from litserve.loops import LitLoop
-from litserve.transport.base import MessageTransport
 from litserve.utils import LitAPIStatus, LoopResponseType
-from starlette.responses import Response
 
+from eventmodel.engine.query import Answer, Query
 from eventmodel.request.errors import RequestError
-from server.deadline import timed_out
-from server.errors import error_response
-from server.metrics import BATCH_SECONDS, BATCH_SIZE, QUEUE_SECONDS
+from server.errors import internal_error
+from server.metrics import BATCH_SECONDS, BATCH_SIZE, DROPPED, QUEUE_SECONDS
+from server.model_status import ModelStatus
+from server.transport import AnswerTransport, Cancel, Item, RequestQueue
 
 logger = logging.getLogger("litserve.eventmodel")
 
+_BEAT_S = 1.0
 
-class Item(NamedTuple):
-    """A request as LitServe queues it. All None: stop."""
+Send = Callable[[Item, Answer | RequestError], None]
 
-    consumer: int
-    """The HTTP process that waits for the answer."""
-    uid: str
-    queued_at: float
-    """``time.monotonic()``, a clock that all processes share."""
-    request: Any
+
+class Model(Protocol):
+    """What the loop needs of the API."""
+
+    max_batch_size: int
+
+    def predict(self, queries: Sequence[Query]) -> list[Answer]:
+        """One answer per query."""
+        ...
+
+    def check(self) -> None:
+        """Raise if the model does not work at all."""
+        ...
+
+
+class BrokenModel(Exception):
+    """The model fails on the bundle's example too: no request is at fault."""
 
 
 class QueueLoop(LitLoop):
@@ -44,69 +54,106 @@ class QueueLoop(LitLoop):
         lit_api: LitAPI,
         device: str,
         worker_id: int,
-        request_queue: Queue,
-        transport: MessageTransport,
-        workers_setup_status: dict[int, str],
+        request_queue: RequestQueue,
+        transport: AnswerTransport,
+        workers_setup_status: ModelStatus,
         callback_runner: object,
     ) -> None:
-        """LitServe calls this once, in the model process; it ends when the queue is closed."""
-        # Ctrl-C goes to all processes of a terminal; the main one stops this one after the last answer.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """LitServe calls this once, in the model process; it ends when the model is broken."""
+        status = workers_setup_status
 
-        def send(item: Item, response: Response) -> None:
-            # An error is a response as well: it pickles, and LitServe has nothing to interpret.
-            status: Any = LitAPIStatus.OK  # a string, whatever the annotation says
-            self.put_response(transport, item.consumer, item.uid, response, status, LoopResponseType.REGULAR)
+        def send(item: Item, answer: Answer | RequestError) -> None:
+            # An error is an answer as well: it pickles, and LitServe has nothing to interpret.
+            ok: Any = LitAPIStatus.OK  # a string, whatever the annotation says
+            uid: Any = item.uid
+            self.put_response(transport, item.consumer, uid, answer, ok, LoopResponseType.REGULAR)
 
-        while batch := next_batch(request_queue, lit_api.max_batch_size):
-            timeout_s = lit_api.request_timeout
-            assert timeout_s is not None
+        request_queue.listen(status.generation)
+        waiting = Waiting(request_queue, status.beat)
+        while True:
+            batch = waiting.next_batch(lit_api.max_batch_size)
+            status.begin_batch([item.uid for item in batch])
+            try:
+                answer(lit_api, batch, send)
+            except BrokenModel:
+                logger.critical("The model fails on its own example: this process ends, another one starts.")
+                raise SystemExit(1) from None
+            status.end_batch()
+
+
+class Waiting:
+    """What has arrived and waits, in the order of arrival."""
+
+    def __init__(self, queue: RequestQueue, beat: Callable[[], None]) -> None:
+        self._queue, self._beat = queue, beat
+        self._items: dict[int, Item] = {}
+
+    def next_batch(self, limit: int) -> list[Item]:
+        """The requests that have waited longest, up to ``limit``; waits for the first one.
+
+        Those that nobody waits for any longer are dropped.
+        """
+        while True:
+            self._receive(0 if self._items else _BEAT_S)
             now = time.monotonic()
-            live = [item for item in batch if now - item.queued_at <= timeout_s]
-            for item in batch:
-                if now - item.queued_at > timeout_s:
-                    send(item, error_response(timed_out()))
-            if live:
-                answer(lit_api, live, send)
+            expired = [uid for uid, item in self._items.items() if item.deadline <= now]
+            for uid in expired:
+                del self._items[uid]
+            if expired:
+                DROPPED.labels("expired").inc(len(expired))
+            if self._items:
+                return [self._items.pop(uid) for uid in list(islice(self._items, limit))]
+
+    def _receive(self, timeout_s: float) -> None:
+        for message in self._queue.get(timeout_s):
+            if isinstance(message, Item):
+                self._items[message.uid] = message
+            elif isinstance(message, Cancel) and self._items.pop(message.uid, None) is not None:
+                DROPPED.labels("cancelled").inc()
+        self._beat()
 
 
-def next_batch(request_queue: Queue, limit: int) -> list[Item]:
-    """The first request, waited for, and those behind it, up to ``limit``; none when the queue is closed."""
-    batch: list[Item] = []
-    try:
-        while len(batch) < limit:
-            item = Item(*(request_queue.get_nowait() if batch else request_queue.get()))
-            if item.uid is None:
-                request_queue.put(item)  # to be found again after this batch
-                break
-            batch.append(item)
-    except Empty:
-        pass
-    return batch
+def answer(model: Model, batch: Sequence[Item], send: Send) -> None:
+    """Answer a batch; where it fails, its items one by one, so that only the culprit fails.
 
-
-def answer(lit_api: LitAPI, batch: list[Item], send: Callable[[Item, Response], None]) -> None:
-    """Answer a batch; where it fails, its items one by one, so that only the culprit fails."""
+    Raises:
+        BrokenModel: nothing can be answered any more; every item has its error.
+    """
     started = time.monotonic()
     try:
-        outputs = lit_api.predict([lit_api.decode_request(item.request) for item in batch])
-        responses = [lit_api.encode_response(output) for _, output in zip(batch, outputs, strict=True)]
+        answers = model.predict([item.query for item in batch])
+        if len(answers) != len(batch):
+            raise RuntimeError(f"{len(answers)} answers to {len(batch)} queries")
     except Exception:
         if len(batch) > 1:
             logger.warning("A batch of %d failed; its requests are answered one by one.", len(batch))
-            for item in batch:
-                answer(lit_api, [item], send)
+            _answer_singly(model, batch, send)
             return
-        logger.exception("A request failed (uid=%s).", batch[0].uid)
-        responses = [error_response(internal_error())]
+        logger.exception("The model failed on request %s.", batch[0].request_id)
+        send(batch[0], internal_error())
+        _check(model)
+    else:
+        for item, result in zip(batch, answers, strict=True):
+            send(item, result)
     BATCH_SIZE.observe(len(batch))
     BATCH_SECONDS.observe(time.monotonic() - started)
-    for item, response in zip(batch, responses, strict=True):
+    for item in batch:
         QUEUE_SECONDS.observe(started - item.queued_at)
-        send(item, response)
 
 
-def internal_error() -> RequestError:
-    """The error of a request that is in order and failed all the same."""
-    hint = "This is a fault of the server; its log tells more."
-    return RequestError("internal_error", "", "the model failed on this request", hint, 500)
+def _answer_singly(model: Model, batch: Sequence[Item], send: Send) -> None:
+    for i, item in enumerate(batch):
+        try:
+            answer(model, [item], send)
+        except BrokenModel:
+            for other in batch[i + 1 :]:
+                send(other, internal_error())
+            raise
+
+
+def _check(model: Model) -> None:
+    try:
+        model.check()
+    except Exception as error:
+        logger.exception("The model fails on the bundle's example.")
+        raise BrokenModel from error

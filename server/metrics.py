@@ -1,13 +1,24 @@
 """Metrics of all processes of the server, in Prometheus' text format.
 
 Counters live in files that the processes share (see ``metrics_directory``); ``/metrics`` adds them up.
+A file goes by the process's name, not its number: a process that replaces a dead one goes on in its file.
 """
 
+import os
 import time
 from collections.abc import Iterable
+from multiprocessing import current_process
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import Response
@@ -15,6 +26,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventmodel.bundle import Bundle
 from server.errors import ERROR_CODE_HEADER
+from server.metrics_directory import VARIABLE
+
+if VARIABLE in os.environ:
+    values.ValueClass = values.MultiProcessValue(lambda: current_process().name)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
@@ -37,6 +52,14 @@ HISTORY_EVENTS = Histogram(
     "Events in the histories of one request.",
     buckets=(0, 10, 25, 50, 100, 200, 400, 800, 1600),
 )
+QUEUE_DEPTH = Gauge(
+    "eventmodel_queue_depth_requests", "Requests that the model has and has not answered.", multiprocess_mode="sum"
+)
+DROPPED = Counter(
+    "eventmodel_dropped_requests", "Requests that nobody waited for any longer when their turn came.", ["reason"]
+)
+RESTARTS = Counter("eventmodel_process_restarts", "Processes that died and were replaced, by kind.", ["process"])
+READY = Gauge("eventmodel_ready", "1 while /ready says so.", multiprocess_mode="max")
 UNKNOWN_VALUES = Counter("eventmodel_unknown_values", "Values in requests that the vocabularies lack.")
 MODEL = Gauge("eventmodel_model_info", "1, with the model in the labels.", ["name", "version"], multiprocess_mode="max")
 

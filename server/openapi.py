@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.times import SAMPLES
-from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES
+from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE
 from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
 Json = dict[str, Any]
@@ -30,35 +30,41 @@ _ERROR: Json = {
 def describe(app: FastAPI, bundle: Bundle, path: str) -> None:
     """Put request body, example and errors of ``POST path`` into the app's OpenAPI document.
 
-    FastAPI cannot derive them: the body is read by a dependency.
+    FastAPI cannot derive them: it is told nothing of the route.
     """
     generate = app.openapi
 
     def openapi() -> Json:
         document = generate()
         document["info"] |= {"title": f"Event predictor: {bundle.name}", "version": bundle.version}
-        operation = document["paths"][path]["post"]
-        operation |= {
+        operation: Json = {
+            "operationId": "predict",
             "summary": "What happens next, with probabilities",
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": request_schema(bundle), "example": bundle.example}},
             },
-        }
-        operation["responses"]["200"] = {
-            "description": "One entry per future event; entropy and surprise are in nats.",
-            "content": {"application/json": {"schema": response_schema(bundle.schema)}},
+            "responses": {
+                "200": {
+                    "description": "One entry per future event; entropy and surprise are in nats.",
+                    "content": {"application/json": {"schema": response_schema(bundle.schema)}},
+                }
+            },
         }
         for status, description in (
+            ("400", "The body ends early, or X-Request-Timeout is no number of seconds."),
             ("413", "The body is over the limit."),
+            ("415", "The body is compressed."),
             ("422", "The request is wrong at the place that loc names."),
             ("500", "The model failed on this request."),
-            ("504", "The request waited too long for the model."),
+            ("503", "As many requests wait as may; Retry-After says when to send it again."),
+            ("504", "The request was not answered in time."),
         ):
             operation["responses"][status] = {
                 "description": description,
                 "content": {"application/json": {"schema": _ERROR}},
             }
+        document["paths"][path] = {"post": operation}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
@@ -105,6 +111,16 @@ def request_schema(bundle: Bundle) -> Json:
                 "description": "Levels, lowest first, at which each event's time is wanted, as 0.1, 0.5 and 0.9. "
                 f"They take {SAMPLES} sampled events per future event, and so time; none where it is left out.",
             },
+            "sampling": _object(
+                {
+                    "num_samples": {"type": "integer", "minimum": 1, "maximum": MAX_SAMPLES, "default": 1},
+                    "temperature": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TEMPERATURE, "default": 1},
+                    "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 1},
+                    "seed": {"type": "integer", "minimum": 0, "default": 0},
+                },
+                description="Draw several rollouts in place of the most probable one: at a temperature, and of each "
+                "category from the most probable values that together reach top_p. The same seed, the same rollouts.",
+            ),
             "observed": _event(
                 schema,
                 "An event to score as the next one, whatever is allowed: its probability and surprise. A field left "
@@ -185,6 +201,7 @@ def response_schema(schema: Schema) -> Json:
         "description": "The event's time by level: it is not later with that probability.",
     }
     fields = {f.name: {"type": ["string", "null"]} for f in schema.fields if not isinstance(f, KeyField)}
+    event = _object(fields)
     return _object(
         {
             "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
@@ -193,7 +210,12 @@ def response_schema(schema: Schema) -> Json:
             "unknown_values": {"type": "integer"},
             "events": {
                 "type": "array",
-                "items": _object({"event": _object(fields), "when": when, "categories": by_category}),
+                "items": _object({"event": event, "when": when, "categories": by_category}),
+            },
+            "rollouts": {
+                "type": "array",
+                "items": _object({"events": {"type": "array", "items": event}, "log_probability": nats}),
+                "description": "Where samples were asked for; then no event stands in events.",
             },
             "observed": _object({"categories": scores, "joint": _object({"log_probability": nats, "surprise": nats})}),
         }

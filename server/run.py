@@ -46,7 +46,9 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
     except ValueError as error:
         return _complain(str(error))
     with metrics_directory():
-        from server.app import build_server  # imports prometheus_client, which needs the directory
+        # these import prometheus_client, which needs the directory
+        from server.app import build_server
+        from server.lit_server import StartError
 
         server = build_server(settings, bundle, open_engine)
         _stop_on_signals()
@@ -59,8 +61,8 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
                 generate_client_file=False,
                 access_log=False,  # the metrics count requests, at a fraction of the cost
             )
-        except RuntimeError as error:
-            return _complain(f"the model process did not start ({error}); its log above says why", status=1)
+        except StartError as error:
+            return _complain(f"the model process does not start: {error}", status=1)
     return 0
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 
@@ -39,10 +39,23 @@ class Settings(BaseSettings):
     """Processes that receive, check and parse requests."""
     max_batch_size: int = Field(default=32, ge=1)
     """Requests that the model answers together at most."""
+    max_queue: int = Field(default=256, ge=1)
+    """Requests that may wait for the model, those that it works on included, over all HTTP processes;
+    one too many gets 503 at once. Waiting takes at most this many, divided by what the model answers
+    in a second."""
     max_body_bytes: int = Field(default=4_194_304, ge=1)
     """Largest request body; a larger one gets 413."""
     timeout_s: float = Field(default=30, gt=0)
-    """Seconds that a request may wait for the model; one that waits longer gets 504."""
+    """Seconds from a request's first byte to its answer; then it gets 504. The header
+    X-Request-Timeout asks for less."""
+    stuck_after_s: float = Field(default=60, gt=0)
+    """Seconds that one batch may take; a model process that takes longer is replaced."""
+    shutdown_delay_s: float = Field(default=1, ge=0)
+    """Seconds after SIGTERM in which /ready says 503 and requests are still taken: the time that load
+    balancers need to notice."""
+    api_key: SecretStr | None = None
+    """What the header X-API-Key must say; only /live, /ready and /metrics are open to all. Set it as
+    EVENTMODEL_API_KEY: flags are seen by whoever lists the processes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged. Logs hold nothing of a request's content."""
 

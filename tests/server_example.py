@@ -20,8 +20,9 @@ from eventmodel.surprise import entropy
 from server.run import serve
 from server.settings import read_settings
 
-KINDS = ["in", "out", "break", "fail", "sleep", "die"]
-"""The last three make the fake engine raise, take half a second and end its process."""
+KINDS = ["in", "out", "break", "fail", "sleep", "die", "hang", "spoil"]
+"""From "fail" on they make the fake engine raise, take 1.5 seconds, end its process, never return, and
+give what is no number from now on."""
 
 SCHEMA: dict[str, Any] = {
     "name": "tiny",
@@ -98,9 +99,14 @@ class FakeEngine:
     def __init__(self, bundle: Bundle) -> None:
         self.sizes = bundle.codec.sizes
         self.start = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.batch_s = float(os.environ.get("FAKE_ENGINE_BATCH_S", 0))
+        self.is_spoilt = False
 
     def answer(self, queries: list[Query]) -> list[Answer]:
-        return [self._answer(query) for query in queries]
+        end = time.monotonic() + self.batch_s
+        answers = [self._answer(query) for query in queries]
+        time.sleep(max(end - time.monotonic(), 0))
+        return answers
 
     def _answer(self, query: Query) -> Answer:
         kinds = {KINDS[k - 1] for k in query.streams[0].events.ids[:, 0] if k}
@@ -110,12 +116,17 @@ class FakeEngine:
             time.sleep(1.5)
         if "die" in kinds:
             os._exit(1)
+        if "hang" in kinds:
+            time.sleep(1000)
+        self.is_spoilt |= "spoil" in kinds
         content = b"".join(h.events.ids.tobytes() + h.events.timestamp.tobytes() for h in query.streams)
         seed = hashlib.sha256(content + query.now.to_bytes(8, "big", signed=True)).digest()
         logits = np.random.default_rng(list(seed)).normal(size=(query.horizon, self.start[-1])).astype(np.float32)
         if query.allowed is not None:
             logits[:, ~query.allowed] = -np.inf
         log_probs = _log_softmax_of(logits, self.start)
+        if self.is_spoilt:
+            log_probs += np.nan
         ids = np.stack([p.argmax(1) for p in np.split(log_probs, self.start[1:-1], axis=1)], axis=1).astype(np.int32)
         timestamp = query.now + 60_000_000 * np.arange(1, query.horizon + 1)
         observed = expected = None

@@ -13,8 +13,9 @@ from server_example import ZONED, FakeEngine, event, example, write_example
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer
+from eventmodel.request.distributions import rank
 from eventmodel.request.reader import read_request
-from eventmodel.request.rendering import largest, plain, render
+from eventmodel.request.rendering import plain, render
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +154,28 @@ def test_now_keeps_the_schemas_zone(tmp_path: Path) -> None:
     assert render(zoned, request, answer)["now"] == "2026-07-01T10:00:00+02:00"
 
 
-def test_equal_probabilities_are_listed_by_lower_id() -> None:
-    p = np.array([9, 2, 3, 2, 1, 3, 2], float)
-    assert largest(p, np.arange(1, 7), 4).tolist() == [2, 5, 1, 3]
+def ranked(*categories: list[float]) -> list[list[int]]:
+    """The ids of each category, given the probabilities of its named ids, by rank."""
+    with np.errstate(divide="ignore"):
+        log_probs = np.log(np.concatenate([[1.0, *p] for p in categories]), dtype=np.float32)
+    sizes = tuple(1 + len(p) for p in categories)
+    return [ids.tolist() for ids in np.split(rank(log_probs[None], sizes)[0], np.cumsum(sizes)[:-1])]
 
 
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(1, 35))
-def test_largest_is_the_head_of_a_stable_sort(values: list[int], k: int) -> None:
-    expected = sorted(range(len(values)), key=lambda i: (-values[i], i))
-    assert largest(np.array(values, float), np.arange(len(values)), k).tolist() == expected[:k]
-    assert largest(np.array(values, float), np.arange(len(values)), None).tolist() == expected
+def test_equal_probabilities_are_ranked_by_lower_id_and_the_unknown_last() -> None:
+    assert ranked([0.2, 0.3, 0.2, 0.1, 0.3, 0.2]) == [[2, 5, 1, 3, 6, 4, 0]]
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 1e-30, 0.1, 0.3, 1.0, 1.0000001]), min_size=1), min_size=1, max_size=5))
+def test_a_rank_is_that_of_a_stable_sort(categories: list[list[float]]) -> None:
+    expected = [sorted(range(1, len(p) + 1), key=lambda i: (-min(p[i - 1], 1), i)) for p in categories]
+    assert ranked(*categories) == [[*ids, 0] for ids in expected]
+
+
+def test_sampled_rollouts_are_written_one_by_one(bundle: Bundle) -> None:
+    body, answer = answered(bundle, sampling={"num_samples": 3})
+    assert [len(rollout["events"]) for rollout in body["rollouts"]] == [2, 2, 2]
+    record = bundle.codec.decode(answer.ids[2, 1].tolist(), int(answer.timestamp[2, 1]))
+    assert body["rollouts"][2]["events"][1] == record
+    assert body["rollouts"][2]["log_probability"] == pytest.approx(answer.log_prob[2].sum())
+    assert all("event" not in event_ for event_ in body["events"])

@@ -1,89 +1,22 @@
 """The real server, in processes of its own, with a fake engine."""
 
+import gzip
 import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from server_example import event, example, write_example
+from running_server import ENVIRONMENT, Server, free_port, request, run, started, wait_for
+from server_example import example, write_example
 
-ROOT = Path(__file__).parents[1]
-PROGRAM = [sys.executable, str(Path(__file__).with_name("server_example.py"))]
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
 LIMIT = 50_000
 """Of a body, in bytes."""
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    log: Path
-    port: int
-    client: httpx.Client
-
-    def post(self, body: object) -> httpx.Response:
-        return self.client.post("/predict", content=json.dumps(body))
-
-    def post_all(self, bodies: Sequence[object]) -> list[httpx.Response]:
-        """All at the same time; the answers in the order of the bodies."""
-        with ThreadPoolExecutor(len(bodies)) as pool:
-            return list(pool.map(self.post, bodies))
-
-    def metrics(self) -> dict[str, float]:
-        """Value by sample, as in ``eventmodel_requests_total{status="200"}``."""
-        lines = self.client.get("/metrics").text.splitlines()
-        return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
-
-    def received(self) -> float:
-        """How many requests were checked and queued for the model so far."""
-        return self.metrics().get("eventmodel_request_events_count", 0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def children(server: "Server") -> list[int]:
-    """Process ids of what the server has started."""
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@contextmanager
-def started(bundle: Path, log: Path, *flags: str) -> Iterator[Server]:
-    port = free_port()
-    command = [*PROGRAM, "--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(port), *flags]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT)
-    try:
-        wait_for(lambda: "Application startup complete" in log.read_text() or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            yield Server(process, log, port, client)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +29,6 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     log = tmp_path_factory.mktemp("log") / "server.log"
     with started(bundle, log, "--max-body-bytes", str(LIMIT), "--http-processes", "2") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def hasty(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose requests wait for 0.3 seconds at most."""
-    with started(bundle, tmp_path_factory.mktemp("hasty") / "server.log", "--timeout-s", "0.3") as running:
-        yield running
-
-
-def request(kind: str = "in", minute: int = 0) -> dict[str, Any]:
-    return {"streams": {"Worker": [{"id": "ann", "events": [event(minute, Kind=kind)]}]}}
 
 
 def test_the_documented_example_works_as_it_stands(server: Server, bundle: Path) -> None:
@@ -128,8 +50,9 @@ def test_docs_are_served(server: Server) -> None:
     assert server.client.get("/docs").status_code == 200
 
 
-def test_health_says_ok(server: Server) -> None:
-    assert server.client.get("/health").text == "ok"
+def test_probes_say_alive_and_ready(server: Server) -> None:
+    assert server.client.get("/live").json() == {"status": "alive"}
+    assert server.client.get("/ready").json() == {"status": "ready"}
 
 
 def test_an_answer_is_the_same_alone_and_in_a_crowd(server: Server) -> None:
@@ -196,6 +119,13 @@ def test_what_is_not_json_gets_422_whatever_it_claims_to_be(server: Server) -> N
     assert server.client.post("/predict").status_code == 422
 
 
+def test_a_compressed_body_is_refused_whole_or_not(server: Server) -> None:
+    packed = gzip.compress(json.dumps(request()).encode())
+    for body in (packed, packed[:20], b""):
+        answer = server.client.post("/predict", content=body, headers={"content-encoding": "gzip"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "compressed")
+
+
 def test_every_error_has_the_same_shape(server: Server) -> None:
     for response in (
         server.client.get("/nowhere"),
@@ -229,56 +159,12 @@ def test_nothing_of_a_request_is_logged(server: Server) -> None:
 
 def test_an_idle_server_does_not_spin(server: Server) -> None:
     def cpu_ticks() -> int:
-        stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in children(server)]
+        stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in server.processes()]
         return sum(int(stat[11]) + int(stat[12]) for stat in stats)  # user and system, 100 per second
 
     before = cpu_ticks()
     time.sleep(1)
     assert cpu_ticks() - before <= 10
-
-
-def test_a_request_that_waits_too_long_gets_504(hasty: Server) -> None:
-    received = hasty.received()
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(hasty.post, request("sleep"))
-        wait_for(lambda: hasty.received() > received)
-        late = hasty.post(request())
-    assert first.result().status_code == 200
-    assert late.status_code == 504
-    assert late.json()["error"]["code"] == "timeout"
-
-
-@pytest.mark.slow
-def test_a_model_process_that_dies_is_replaced_and_its_request_gets_504(hasty: Server) -> None:
-    assert hasty.post(request("die")).status_code == 504
-    wait_for(lambda: hasty.client.get("/health").status_code == 200)
-    assert hasty.post(request()).status_code == 200
-
-
-def test_ctrl_c_in_a_terminal_ends_all_processes_without_a_traceback(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log") as server:
-        for child in children(server):  # a terminal sends it to the whole group
-            os.kill(child, signal.SIGINT)
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(20) == 0
-        assert "Traceback" not in server.log.read_text()
-
-
-def test_sigterm_finishes_the_work_and_exits_zero(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log") as server, ThreadPoolExecutor(9) as pool:
-        answers = [pool.submit(server.post, request("sleep"))]
-        answers += [pool.submit(server.post, request(minute=i)) for i in range(8)]
-        wait_for(lambda: server.received() == 9)
-        pids = children(server)
-        server.process.send_signal(signal.SIGTERM)
-        assert [answer.result().status_code for answer in answers] == [200] * 9
-        assert server.process.wait(20) == 0
-        assert "Traceback" not in server.log.read_text()
-        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5)
-
-
-def run(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *flags], capture_output=True, text=True, env=ENVIRONMENT, timeout=20)
 
 
 def test_a_path_that_is_no_bundle_is_said_in_one_line(tmp_path: Path) -> None:
@@ -307,7 +193,7 @@ def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
     bundle = write_example(tmp_path, example=request("fail"))
     done = run("--bundle", str(bundle.path), "--host", "127.0.0.1", "--port", str(free_port()))
     assert done.returncode == 1
-    assert "the model process did not start" in done.stderr
+    assert "error: the model process does not start: FloatingPointError: the engine fails on purpose" in done.stderr
 
 
 def test_the_http_process_imports_no_inference_library(bundle: Path) -> None:
@@ -325,3 +211,38 @@ def test_the_http_process_imports_no_inference_library(bundle: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(bundle)]
     assert subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stdout == "[]\n"
+
+
+def test_the_sender_s_request_id_comes_back_and_stands_in_the_log(server: Server) -> None:
+    failed = server.post(request("fail"), **{"X-Request-ID": "order-17"})
+    assert (failed.status_code, failed.headers["x-request-id"]) == (500, "order-17")
+    assert "order-17" in server.log.read_text()
+
+
+@pytest.mark.parametrize("unusable", ["", "two words", "x" * 65, 'quote"', "line\tbreak"])
+def test_a_request_without_a_usable_id_gets_one(server: Server, unusable: str) -> None:
+    ids = {server.post(request(), **{"X-Request-ID": unusable}).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert unusable not in ids
+
+
+def test_info_tells_the_schema_the_vocabularies_and_the_limits(server: Server, bundle: Path) -> None:
+    found = server.client.get("/info").json()
+    assert found["model"]["version"] == "0123456789ab"
+    assert found["schema"]["focus"] == "Worker"
+    assert found["categories"]["Site"] == 12
+    assert found["limits"]["body_bytes"] == LIMIT
+    assert found["limits"]["horizon"] == 4
+    assert found["limits"]["streams"]["Time"] == {"entities": 1, "events": 6}
+
+
+def test_a_key_is_asked_for_everywhere_but_by_probes(bundle: Path, tmp_path: Path) -> None:
+    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
+        for path in ("/live", "/ready", "/metrics"):
+            assert locked.client.get(path).status_code == 200
+        for key in ({}, {"X-API-Key": "S3cret"}, {"X-API-Key": "s3cret "[:5]}, {"X-API-Key": "key"}):
+            answer = locked.post(request(), **key)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+            assert locked.client.get("/info", headers=key).status_code == 401
+        assert locked.post(request(), **{"X-API-Key": "s3cret"}).status_code == 200
+        assert "s3cret" not in locked.log.read_text()

@@ -1,69 +1,100 @@
-"""The loop of the model process: batches from what is queued, errors to those who caused them."""
+"""The loop of the model process: batches from what has arrived, errors to those who caused them."""
 
 import pickle
-from queue import Queue
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from starlette.responses import Response
 
 from eventmodel.request.errors import RequestError
-from server.loop import Item, answer, next_batch
+from server.loop import BrokenModel, Waiting, answer
+from server.transport import Cancel, Item
+
+LATER = time.monotonic() + 1000
 
 
-def queue_of(*uids: str | None) -> "Queue[Any]":
-    queue: Queue[Any] = Queue()
-    for uid in uids:
-        queue.put((0, uid, 0.0, uid) if uid else (None, None, None, None))
-    return queue
+def item(uid: int, query: Any = "", deadline: float = LATER) -> Item:
+    return Item(0, uid, 0.0, deadline, f"request {uid}", query)
 
 
-def uids(batch: list[Item]) -> list[str]:
+class Queue:
+    """Gives what is said to have arrived, a list at a time."""
+
+    def __init__(self, *arrivals: list[Item | Cancel]) -> None:
+        self.arrivals = list(arrivals)
+
+    def get(self, timeout_s: float) -> list[Item | Cancel]:
+        assert self.arrivals or timeout_s == 0, "would wait for ever"
+        return self.arrivals.pop(0) if self.arrivals else []
+
+
+def waiting(*arrivals: list[Item | Cancel]) -> Waiting:
+    return Waiting(Queue(*arrivals), lambda: None)  # type: ignore[arg-type]
+
+
+def uids(batch: Sequence[Item]) -> list[int]:
     return [item.uid for item in batch]
 
 
-def test_a_batch_is_what_is_queued_up_to_the_limit() -> None:
-    queue = queue_of("a", "b", "c", "d", "e")
-    assert [uids(next_batch(queue, 3)), uids(next_batch(queue, 3))] == [["a", "b", "c"], ["d", "e"]]
+def test_a_batch_is_what_has_arrived_up_to_the_limit() -> None:
+    some = waiting([item(uid) for uid in range(5)])
+    assert [uids(some.next_batch(3)), uids(some.next_batch(3))] == [[0, 1, 2], [3, 4]]
 
 
 def test_a_lone_request_does_not_wait_for_company() -> None:
-    assert uids(next_batch(queue_of("a"), 100)) == ["a"]
+    assert uids(waiting([item(7)]).next_batch(100)) == [7]
 
 
-def test_the_loop_stops_after_the_batch_before_the_sentinel() -> None:
-    queue = queue_of("a", "b", None)
-    assert uids(next_batch(queue, 9)) == ["a", "b"]
-    assert next_batch(queue, 9) == []
+def test_what_arrives_during_a_batch_is_in_the_next_one() -> None:
+    some = waiting([item(1), item(2)], [item(3)])
+    assert [uids(some.next_batch(1)), uids(some.next_batch(9))] == [[1], [2, 3]]
+
+
+def test_what_nobody_waits_for_never_reaches_the_model() -> None:
+    expired = item(2, deadline=time.monotonic() - 1)
+    some = waiting([item(1), expired, item(3), item(4)], [Cancel(4), Cancel(99)])
+    assert [uids(some.next_batch(1)), uids(some.next_batch(9))] == [[1], [3]]
 
 
 class Upper:
-    """An API that raises on "bad", and that answers one too few where it is asked for "short"."""
+    """A model that raises on "bad", and that gives one answer too few where it is asked for "short"."""
 
-    def decode_request(self, text: str) -> str:
-        return text
+    max_batch_size = 9
+    is_broken = False
 
-    def predict(self, texts: list[str]) -> list[str]:
-        if "bad" in texts:
-            raise ValueError(texts)
-        return [text.upper() for text in texts if text != "short"]
+    def predict(self, queries: Sequence[Any]) -> list[Any]:
+        if "bad" in queries or self.is_broken:
+            raise ValueError("on purpose")
+        return [text.upper() for text in queries if text != "short"]
 
-    def encode_response(self, text: str) -> Response:
-        return Response(text)
+    def check(self) -> None:
+        self.predict(["example"])
+
+
+def answers_of(model: Upper, *queries: str) -> list[Any]:
+    """What was sent, in the order of the queries; errors as their status."""
+    sent: dict[int, Any] = {}
+    batch = [item(i, query) for i, query in enumerate(queries)]
+    with suppress(BrokenModel):
+        answer(model, batch, lambda item, result: sent.update({item.uid: result}))
+    return [getattr(sent[i], "status", sent[i]) for i in range(len(batch))]
 
 
 @pytest.mark.parametrize("culprit", ["bad", "short"])
 def test_only_the_culprit_of_a_failed_batch_fails(culprit: str) -> None:
-    answers: dict[str, Response] = {}
-    batch = [Item(0, uid, 0.0, uid) for uid in ("a", culprit, "c")]
-    answer(Upper(), batch, lambda item, response: answers.update({item.uid: response}))  # type: ignore[arg-type]
-    assert {uid: response.status_code for uid, response in answers.items()} == {"a": 200, culprit: 500, "c": 200}
-    assert (answers["a"].body, answers["c"].body) == (b"A", b"C")
+    assert answers_of(Upper(), "a", culprit, "c") == ["A", 500, "C"]
+
+
+def test_a_model_that_fails_on_its_example_too_is_broken_and_everybody_is_told() -> None:
+    model = Upper()
+    model.is_broken = True
+    assert answers_of(model, "a", "b", "c") == [500, 500, 500]
+    with pytest.raises(BrokenModel):
+        answer(model, [item(1)], lambda item, result: None)
 
 
 def test_every_answer_crosses_between_processes() -> None:
-    answers: list[Response] = []
-    answer(Upper(), [Item(0, "bad", 0.0, "bad")], lambda item, response: answers.append(response))  # type: ignore[arg-type]
-    assert pickle.loads(pickle.dumps(answers[0])).body == answers[0].body
     error = pickle.loads(pickle.dumps(RequestError("code", "loc", "message", "hint", 413)))
     assert (error.code, error.loc, error.message, error.hint, error.status) == ("code", "loc", "message", "hint", 413)

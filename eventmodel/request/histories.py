@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from eventmodel.bundle import Bundle
-from eventmodel.codec import Codec, EncodeError, text_of
+from eventmodel.codec import Codec, EncodeError, Events, text_of
 from eventmodel.engine.query import Histories
 from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
 from eventmodel.schema import DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
@@ -179,15 +179,15 @@ def _read_rows(bundle: Bundle, stream: Stream, events: dict[str, object], loc: s
             raise RequestError(
                 "duplicate_column", f"{loc}.columns[{i}]", f"column {name!r} occurs twice", "Send each column once."
             )
-    for row, values in enumerate(rows):
-        if not isinstance(values, list) or len(values) != len(columns):
-            raise RequestError(
-                "row_width",
-                f"{loc}.rows[{row}]",
-                f"expected a list of {len(columns)} values, one per column",
-                "Send null for a value that an event lacks.",
-            )
-    return {name: [values[i] for values in rows] for i, name in enumerate(columns)}, len(rows)
+    if not (set(map(type, rows)) <= {list} and set(map(len, rows)) <= {len(columns)}):
+        row = next(i for i, values in enumerate(rows) if type(values) is not list or len(values) != len(columns))
+        raise RequestError(
+            "row_width",
+            f"{loc}.rows[{row}]",
+            f"expected a list of {len(columns)} values, one per column",
+            "Send null for a value that an event lacks.",
+        )
+    return dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {}, len(rows)
 
 
 def _list_in(events: dict[str, object], key: str, loc: str) -> list[Any]:
@@ -214,16 +214,23 @@ def _check_length(bundle: Bundle, stream: Stream, n_events: int, loc: str) -> No
         )
 
 
-def encode_stream(bundle: Bundle, stream: Stream, entities: Sequence[Entity]) -> EncodedStream:
-    """Encode the events of one stream's entities, in the order given.
+def encode_streams(bundle: Bundle, by_stream: Mapping[str, Sequence[Entity]]) -> list[EncodedStream]:
+    """Encode the events of all entities, together: a column at a time is quick, and the longer the better.
+
+    Args:
+        by_stream: the entities of every stream, in the order in which the query is to have them.
+
+    Returns:
+        In the order of the schema's streams.
 
     Raises:
         RequestError: a value that cannot be read, events out of order, or an event of another entity.
     """
-    codec = bundle.codec
+    codec, streams = bundle.codec, bundle.schema.streams
+    entities = [entity for stream in streams for entity in by_stream[stream.name]]
     length = np.array([entity.n_events for entity in entities], np.int32)
-    n = int(length.sum())
     start = np.concatenate([[0], np.cumsum(length)])
+    n = int(start[-1])
 
     def place(row: int) -> tuple[Entity, int]:
         index = int(np.searchsorted(start, row, side="right")) - 1
@@ -235,7 +242,7 @@ def encode_stream(bundle: Bundle, stream: Stream, entities: Sequence[Entity]) ->
         for name, column in columns.items():
             column.extend(entity.columns.get(name) or [None] * entity.n_events)
     try:
-        events = codec.encode_columns(columns, n)
+        events, unknown = codec.encode_counted(columns, n)
     except EncodeError as error:
         entity, row = place(error.row)
         field = error.field or bundle.schema.order_by
@@ -252,12 +259,19 @@ def encode_stream(bundle: Bundle, stream: Stream, entities: Sequence[Entity]) ->
             "the event is earlier than the one before it",
             "Sort each entity's events oldest first; equal times keep the order of the log.",
         )
-    for entity in entities:
-        _check_owner(stream, entity)
 
-    ids = vocabulary_ids(codec, stream, [entity.id for entity in entities])
-    unknown = int(unknown_values(codec, columns, events.ids).sum())
-    return EncodedStream(Histories(events, length, ids), unknown)
+    result, first = [], 0
+    for stream in streams:
+        own = by_stream[stream.name]
+        for entity in own:
+            _check_owner(stream, entity)
+        rows = slice(start[first], start[first + len(own)])
+        of_stream = Events(*(column[rows] for column in events))
+        ids = vocabulary_ids(codec, stream, [entity.id for entity in own])
+        histories = Histories(of_stream, length[first : first + len(own)], ids)
+        result.append(EncodedStream(histories, int(unknown[rows].sum())))
+        first += len(own)
+    return result
 
 
 def vocabulary_ids(codec: Codec, stream: Stream, entities: Sequence[str | None]) -> np.ndarray:
@@ -272,6 +286,8 @@ def _check_owner(stream: Stream, entity: Entity) -> None:
     if not stream.keys:
         return
     keys = [entity.columns[key] for key in stream.keys if key in entity.columns]
+    if any(key.count(entity.id) == entity.n_events for key in keys):
+        return
     for row in range(entity.n_events):
         if not any(key[row] == entity.id or text_of(key[row]) == entity.id for key in keys):
             raise RequestError(
@@ -280,24 +296,6 @@ def _check_owner(stream: Stream, entity: Entity) -> None:
                 f"the event does not name its entity {quoted(entity.id)} in {' or '.join(stream.keys)}",
                 f"Set {' or '.join(stream.keys)} to {quoted(entity.id)}, or leave the event out of this history.",
             )
-
-
-def unknown_values(codec: Codec, columns: Columns, ids: np.ndarray) -> np.ndarray:
-    """Names that were given and became id 0, by event. Blanks do not count: they mean "not applicable".
-
-    Args:
-        ids: (n, C) the ids that the columns gave.
-
-    Returns:
-        (n,) int64.
-    """
-    count = np.zeros(len(ids), np.int64)
-    for index, category in enumerate(codec.schema.categories):
-        if category.kind in ("id", "enum") and category.field in columns:
-            column = columns[category.field]
-            unknown = np.flatnonzero(ids[:, index] == 0).tolist()
-            count[[row for row in unknown if column[row] is not None and column[row] != ""]] += 1
-    return count
 
 
 def as_text(value: object, loc: str) -> str | None:

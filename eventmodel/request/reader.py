@@ -14,10 +14,9 @@ from eventmodel.request.histories import (
     EncodedStream,
     Entity,
     as_text,
-    encode_stream,
+    encode_streams,
     read_entities,
     unknown_field,
-    unknown_values,
     unreadable,
 )
 from eventmodel.schema import Schema
@@ -25,6 +24,7 @@ from eventmodel.schema import Schema
 DEFAULT_TOP_K = 5
 MAX_QUANTILES = 9
 MAX_SAMPLES = 100
+MAX_TEMPERATURE = 100
 
 
 class Question(TypedDict, total=False):
@@ -78,7 +78,7 @@ def read_request(document: object, bundle: Bundle) -> PredictRequest:
     asked = check_keys(document, KEYS)
     entities = _read_streams(bundle, asked.get("streams"))
     focus = _move_focus_first(schema, entities, asked.get("focus"))
-    streams = [encode_stream(bundle, s, entities[s.name]) for s in schema.streams]
+    streams = encode_streams(bundle, entities)
     now = _read_now(codec, streams, asked.get("now"))
     for stream, encoded in zip(schema.streams, streams, strict=True):
         _check_not_after(now, schema, entities[stream.name], encoded)
@@ -107,6 +107,7 @@ def read_question(
         allowed=_read_allowed(codec, asked.get("allowed")),
         observed=observed,
         quantiles=_read_quantiles(asked.get("quantiles")),
+        sampling=_read_sampling(asked.get("sampling")),
     )
     return PredictRequest(
         query=query,
@@ -368,7 +369,7 @@ def _read_sampling(value: object) -> Sampling | None:
 
     return Sampling(
         num_samples=read("num_samples", int, 1, lambda n: 1 <= n <= MAX_SAMPLES, f"from 1 to {MAX_SAMPLES}"),
-        temperature=read("temperature", number, 1.0, lambda t: 0 < t <= 100, "a number above 0, at most 100"),
+        temperature=read("temperature", number, 1.0, lambda t: 0 < t <= MAX_TEMPERATURE, "above 0, at most 100"),
         top_p=read("top_p", number, 1.0, lambda p: 0 < p <= 1, "a share above 0, at most 1"),
         seed=read("seed", int, 0, lambda n: 0 <= n < 2**63, "a whole number from 0 on"),
     )
@@ -393,7 +394,7 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
         value = value | {keys[0]: focus}
     columns = {name: [item] for name, item in value.items()}
     try:
-        event = codec.encode_columns(columns, 1)
+        event, unknown = codec.encode_counted(columns, 1)
     except EncodeError as error:
         field = error.field or codec.schema.order_by
         raise unreadable(codec.schema, field, value.get(field), error.message, f"observed.{field}") from None
@@ -404,4 +405,4 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
             "the observed event is earlier than now, so it cannot be the next one",
             "Set now to the moment before it.",
         )
-    return event.ids[0], int(unknown_values(codec, columns, event.ids)[0])
+    return event.ids[0], int(unknown[0])

@@ -18,7 +18,6 @@ from eventmodel.request.histories import (
     as_text,
     columns_of,
     unknown_field,
-    unknown_values,
     unreadable,
     vocabulary_ids,
 )
@@ -137,11 +136,10 @@ class Records:
         read = np.unique(np.concatenate([*every, np.empty(0, np.int64)]))
         columns = {name: [column[i] for i in read] for name, column in self._columns.items()}
         try:
-            events = codec.encode_columns(columns, len(read))
+            events, unknown = codec.encode_counted(columns, len(read))
         except EncodeError as error:
             place, field = int(read[error.row]), error.field or schema.order_by
             raise unreadable(schema, field, self._columns[field][place], error.message, _loc(place, field)) from None
-        unknown = unknown_values(codec, columns, events.ids)
 
         def encoded(reading: Reading, stream: str) -> EncodedStream:
             entities = [entity for entity, _ in reading.histories[stream]]

@@ -8,6 +8,7 @@ import numpy as np
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec
 from eventmodel.engine.query import Answer
+from eventmodel.request.distributions import Listed, list_values
 from eventmodel.request.reader import PredictRequest
 from eventmodel.schema import Category
 
@@ -21,7 +22,9 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
     """
     codec, schema = bundle.codec, bundle.schema
     sampled = request.query.sampling is not None
-    start = np.concatenate([[0], np.cumsum(codec.sizes)])
+    listed = list_values(answer.log_probs, codec.sizes, request.categories, request.top_k)
+    shown = [schema.categories[c].name for c in request.categories]
+    names = [codec.names[c] for c in request.categories]
     body: dict[str, Any] = {
         "model": {"name": bundle.name, "version": bundle.version},
         "focus": request.focus,
@@ -31,12 +34,7 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
             {
                 **({} if sampled else {"event": _event(codec, answer, 0, step)}),
                 **_when(codec, request.query.quantiles, answer.when, step),
-                "categories": {
-                    schema.categories[c].name: _distribution(
-                        answer.log_probs[step, start[c] : start[c + 1]], codec.names[c], request.top_k
-                    )
-                    for c in request.categories
-                },
+                "categories": dict(zip(shown, _distributions(listed, step, names), strict=True)),
             }
             for step in range(len(answer.log_probs))
         ],
@@ -82,41 +80,26 @@ def _when(codec: Codec, levels: Sequence[float], when: np.ndarray | None, step: 
     return {"when": {str(level): codec.iso(moment) for level, moment in zip(levels, moments, strict=True)}}
 
 
-def _distribution(log_p: np.ndarray, names: Sequence[str | None], top_k: int | None) -> dict[str, Any]:
-    """One category at one step.
-
-    Args:
-        log_p: (n,) of every id; -inf where ``allowed`` rules the id out.
-        names: of every id; id 0 has none.
-        top_k: how many values to list; None lists all that are possible.
-    """
-    p = np.exp(log_p.astype(np.float64))
-    possible = p > 0
-    named = possible.copy()
-    named[0] = False
-    top = largest(p, np.flatnonzero(named), top_k)
-    named[top] = False  # leaves the rest
-    return {
-        "top": [{"value": names[i], "probability": p_i} for i, p_i in zip(top, p[top].astype(np.float32), strict=True)],
-        "unknown": np.float32(p[0]),
-        "rest": np.float32(p[named].sum()),
-        "entropy": np.float32(-(p[possible] * log_p[possible]).sum()),
-    }
-
-
-def largest(p: np.ndarray, candidates: np.ndarray, k: int | None) -> np.ndarray:
-    """The candidates with the k largest probabilities, largest first; among equals the lower id first.
-
-    Args:
-        p: (n,) probabilities.
-        candidates: (m,) ids in increasing order.
-        k: how many; None takes all.
-    """
-    if k is not None and k < len(candidates):
-        # argpartition would break ties by chance: keep all that reach the k-th largest value, in order of id
-        kth = np.partition(p[candidates], -k)[-k]
-        candidates = candidates[p[candidates] >= kth]
-    return candidates[np.argsort(-p[candidates], kind="stable")][:k]
+def _distributions(listed: Listed, step: int, names: Sequence[Sequence[str | None]]) -> list[dict[str, Any]]:
+    """The categories asked for at one step; ``names`` of each one's ids."""
+    rows = zip(
+        names,
+        listed.ids[step].tolist(),
+        listed.probability[step],
+        listed.unknown[step],
+        listed.rest[step],
+        listed.entropy[step],
+        strict=True,
+    )
+    return [
+        {
+            "top": [{"value": of[i], "probability": p_i} for i, p_i in zip(ids, p, strict=True) if i],
+            "unknown": unknown,
+            "rest": rest,
+            "entropy": entropy,
+        }
+        for of, ids, p, unknown, rest, entropy in rows
+    ]
 
 
 def _observed(

@@ -1,0 +1,161 @@
+"""One request's way to the model and back, in the HTTP process."""
+
+import asyncio
+import itertools
+import pickle
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import orjson
+from litserve.server import RegularRequestHandler
+from litserve.utils import ResponseBufferItem
+from starlette.requests import Request
+from starlette.responses import Response
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.query import Answer, Query
+from eventmodel.request.errors import RequestError
+from eventmodel.request.reader import read_request
+from eventmodel.request.rendering import render
+from server.body import read_document
+from server.errors import client_gone, model_died, queue_full
+from server.metrics import HISTORY_EVENTS, QUEUE_DEPTH, UNKNOWN_VALUES
+from server.model_status import ModelStatus
+from server.transport import Cancel, Item, RequestQueue
+
+_LOOK_S = 0.1
+"""How often an HTTP process looks whether the model process is still the same one."""
+
+
+@dataclass
+class Pending(ResponseBufferItem):
+    """A request that the model has and that is not answered, as LitServe's receiving task finds it."""
+
+    message: bytes = b""
+    """What was sent, to be sent again if the model process dies before it begins."""
+
+    def end(self, answer: Answer | RequestError | None) -> None:
+        """Wake the waiting request: with an answer, an error, or None where nobody listens any longer."""
+        if not self.event.is_set():
+            self.response = (answer, None)
+            self.event.set()
+
+
+class ModelClient:
+    """What one HTTP process has asked the model, and what it does when the model process dies.
+
+    Args:
+        pending: LitServe's buffer, by uid; answers arrive in it.
+        limit: requests in it at most.
+        status: tells which model process there is.
+    """
+
+    def __init__(self, queue: RequestQueue, pending: dict[int, Pending], limit: int, status: ModelStatus) -> None:
+        self._queue, self._pending, self._limit, self._status = queue, pending, limit, status
+        self._uids: Iterator[int] = iter(())
+        self._generation = 0
+
+    def start(self) -> None:
+        """Open the way to the model, in the HTTP process itself: nothing of it survives a fork."""
+        # at random, as no two processes may use the same ones; nor a process that replaces another
+        self._uids = itertools.count(secrets.randbits(62))
+        self._connect()
+
+    def is_full(self) -> bool:
+        """Whether another request would be one too many."""
+        return len(self._pending) >= self._limit
+
+    async def ask(self, query: Query, http: Request, consumer: int) -> Answer:
+        """The model's answer.
+
+        Args:
+            http: where the query came from; its body is read.
+            consumer: the number of this HTTP process.
+
+        Raises:
+            RequestError: there is no room, the model failed on this request, or the sender has gone.
+            asyncio.CancelledError: it took too long; the model is told.
+        """
+        if self.is_full():
+            raise queue_full()
+        uid, scope = next(self._uids), http.scope
+        item = Item(consumer, uid, time.monotonic(), scope["deadline"], scope["request_id"], query)
+        message = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
+        pending = self._pending[uid] = Pending(asyncio.Event(), message=message)
+        gone = asyncio.create_task(_end_when_gone(http, pending))
+        QUEUE_DEPTH.inc()
+        try:
+            self._queue.put(message)
+            await pending.event.wait()
+        finally:
+            gone.cancel()
+            QUEUE_DEPTH.dec()
+            del self._pending[uid]
+            if pending.response is None or pending.response[0] is None:
+                self._queue.put(pickle.dumps(Cancel(uid)))
+        assert pending.response is not None
+        answer = pending.response[0]
+        if answer is None:
+            raise client_gone()
+        if isinstance(answer, RequestError):
+            raise answer
+        return answer
+
+    async def follow(self) -> None:
+        """For as long as the process runs: see to what a dead model process leaves behind.
+
+        What it was working on has failed, at once; the rest goes to its successor.
+        """
+        while True:
+            if self._generation != self._status.generation:
+                self._connect()
+                lost = self._status.lost
+                for uid, pending in self._pending.items():
+                    if uid in lost:
+                        pending.end(model_died())
+                    elif not pending.event.is_set():
+                        self._queue.put(pending.message)
+            await asyncio.sleep(_LOOK_S)
+
+    def _connect(self) -> None:
+        self._generation = self._status.generation
+        self._queue.connect(self._generation)
+
+
+async def _end_when_gone(http: Request, pending: Pending) -> None:
+    """The body is read, so what comes next is that the sender has gone."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+    pending.end(None)
+
+
+class PredictHandler(RegularRequestHandler):
+    """In place of LitServe's handler, which waits for ever.
+
+    Args:
+        lit_api, server: as LitServe has it.
+        client: the way to the model.
+        bundle: by which requests are read and answers are rendered, here: the model process has other things to do.
+        max_body_bytes: of a request.
+    """
+
+    def __init__(
+        self, lit_api: object, server: object, client: ModelClient, bundle: Bundle, max_body_bytes: int
+    ) -> None:
+        super().__init__(lit_api, server)
+        self.client, self.bundle, self.max_body_bytes = client, bundle, max_body_bytes
+
+    async def handle_request(self, request: Request, request_type: object) -> Response:
+        """Read, ask and render.
+
+        Raises:
+            RequestError: the request cannot be read, or not be answered.
+        """
+        read = read_request(await read_document(request, self.max_body_bytes), self.bundle)
+        HISTORY_EVENTS.observe(read.n_events)
+        UNKNOWN_VALUES.inc(read.unknown_values)
+        answer = await self.client.ask(read.query, request, self.server.app.response_queue_id)
+        body = orjson.dumps(render(self.bundle, read, answer), option=orjson.OPT_SERIALIZE_NUMPY)
+        return Response(body, media_type="application/json")
