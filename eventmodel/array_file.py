@@ -34,7 +34,7 @@ class ArrayFile:
             OSError: the disk is full.
         """
         assert rows.shape[1:] == self._row
-        self._file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
+        self._file.write(np.ascontiguousarray(rows, self.dtype).data)
         self._length += len(rows)
 
     def read(self, start: int, stop: int) -> np.ndarray:

@@ -265,9 +265,7 @@ class EventLog:
             vocabularies=header["vocabularies"],
             events=Events(*(column(f"events.{name}") for name in Events._fields)),
             streams={
-                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in INDEX_COLUMNS))
-                for s in schema.streams
-                if s.keys
+                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in INDEX_COLUMNS)) for s in schema.streams if s.keys
             },
             train_end=header["train_end"],
             validation_end=header["validation_end"],

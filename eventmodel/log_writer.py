@@ -91,8 +91,10 @@ class LogWriter:
             advance: called now and then with how much is done of how much.
         """
         index = self._streams[stream]
-        np.save(array_path(self._directory, f"{stream}.start"), index.start)
-        np.save(array_path(self._directory, f"{stream}.vocabulary_id"), vocabulary_id[index.named].astype(np.int32))
+        with ArrayFile(array_path(self._directory, f"{stream}.start"), np.int64) as file:
+            file.append(index.start)
+        with ArrayFile(array_path(self._directory, f"{stream}.vocabulary_id"), np.int32) as file:
+            file.append(vocabulary_id[index.named])
         index.write_rows(advance)
 
     def finish(self, vocabularies: Vocabularies, train_end: int, validation_end: int) -> None:

@@ -80,7 +80,7 @@ class EventModel(nn.Module):
         self.register_buffer("slot_has_id", torch.tensor(has_id)[:, None], persistent=False)  # (S, 1)
 
     def start_from(self, ids: np.ndarray) -> None:
-        """Begin a training with what counting tells of the training part's ids (n, C), which may be larger than memory."""
+        """Begin a training with what counting tells of the training part's ids (n, C), perhaps mapped."""
         counts = [np.zeros(size, np.int64) for size in self.sizes]
         for start in range(0, len(ids), COUNTED_ROWS):
             part = ids[start : start + COUNTED_ROWS]

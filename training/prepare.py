@@ -167,15 +167,14 @@ def write_log(
         if schema.time_zone:
             columns.append((np.dtype(np.int32), 1))
         with SortedRuns(scratch, columns) as runs:
-            found = _read(table, reader, runs, parts, on_refused, advance)
-            return _merge(directory, schema, table.columns, reader, runs, found, shares, parts is not None, window, advance)
+            read = _read(table, reader, runs, parts, on_refused, advance)
+            by_part = parts is not None
+            return _merge(directory, schema, table.columns, reader, runs, read, shares, by_part, window, advance)
     finally:
         shutil.rmtree(scratch)
 
 
-def _check(
-    schema: Schema, columns: Sequence[str], train: float, validation: float, parts: np.ndarray | None
-) -> None:
+def _check(schema: Schema, columns: Sequence[str], train: float, validation: float, parts: np.ndarray | None) -> None:
     if not (train > 0 and validation > 0 and train + validation < 1):
         raise ValueError(f"train {train} and validation {validation} must be above 0 and leave something for the test")
     if schema.order_by not in columns:
@@ -239,7 +238,7 @@ def _merge(
     runs: SortedRuns,
     read: _Read,
     shares: tuple[float, float],
-    parts: bool,
+    by_part: bool,
     window: int,
     advance: Advance,
 ) -> Report:
@@ -256,7 +255,7 @@ def _merge(
             advance("ordering", done, n)
 
     timestamp = write_timestamps(directory, timestamps())
-    if parts:
+    if by_part:
         train_end, validation_end = (int(end) for end in of_part.cumsum()[:2])
         if not 0 < train_end < validation_end < n:
             raise ValueError(
@@ -267,7 +266,7 @@ def _merge(
         train_end, validation_end = split(timestamp, *shares)
     ends = (train_end, validation_end, n)
 
-    first_later_key = PART_KEYS // 2 if parts else int(timestamp[train_end])
+    first_later_key = PART_KEYS // 2 if by_part else int(timestamp[train_end])
     vocabularies, id_of = learn_vocabularies(schema, reader, runs.below(first_later_key, 0, window))
 
     unknown = np.zeros((3, len(schema.categories)), np.int64)

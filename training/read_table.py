@@ -151,4 +151,4 @@ def _check_widths(path: Path) -> None:
 
 
 def _open(path: Path) -> TextIO:
-    return _OPEN[_suffix(path)](path, "rt", newline="", encoding="utf-8-sig")  # type: ignore[operator, no-any-return]
+    return _OPEN[_suffix(path)](path, "rt", newline="", encoding="utf-8-sig")  # type: ignore[operator]
