@@ -50,9 +50,9 @@ class ArrayFile:
         Raises:
             OSError: the disk is full.
         """
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
 
     def _write_header(self) -> None:
         # numpy leaves room in the header for the first length to grow, so that its size stays

@@ -7,7 +7,7 @@ import pytest
 
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import EventLog, hour
+from eventmodel.event_log import EventLog, Part, hour
 from training.masking import EntityMask, unknown_shares
 from training.sampling import ELAPSED_S, Nows, Sampler, TrainingBatches
 
@@ -40,6 +40,20 @@ def test_processes_together_read_the_whole_batch(sampler: Sampler) -> None:
     parts = [batches(sampler)(3, slice(start, start + 8))[0] for start in range(0, 32, 8)]
     assert np.array_equal(whole.sequence.ids, np.concatenate([part.sequence.ids for part in parts]))
     assert np.array_equal(whole.memory.gap, np.concatenate([part.memory.gap for part in parts]))
+
+
+@pytest.mark.parametrize("part", ["training", "validation", "test", "all"])
+def test_positions_are_those_of_events_whose_focus_has_a_next_one_in_the_part(small_log: EventLog, part: Part) -> None:
+    begin, end = small_log.part(part)
+    index = small_log.focus
+    expected = [
+        position
+        for position in range(len(index.rows) - 1)
+        if index.entity[position] == index.entity[position + 1] and begin <= index.rows[position + 1] < end
+    ]
+    sampler = Sampler(small_log, CONFIG, begin, end)
+    assert len(sampler) == len(expected)
+    assert sampler.positions.tolist() == expected
 
 
 def test_an_epoch_reads_every_position_once(sampler: Sampler) -> None:

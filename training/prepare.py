@@ -160,9 +160,8 @@ def write_log(
     _check(schema, table.columns, train, validation, parts)
     scratch = directory / "scratch"
     scratch.mkdir()
-    shares = (train, validation)
+    shares, reader = (train, validation), RowReader(schema, table.columns)
     try:
-        reader = RowReader(schema, table.columns)
         columns = [(np.dtype(np.int32), len(reader.named)), (reader.id_type, len(reader.closed))]
         if schema.time_zone:
             columns.append((np.dtype(np.int32), 1))
@@ -170,6 +169,12 @@ def write_log(
             read = _read(table, reader, runs, parts, on_refused, advance)
             by_part = parts is not None
             return _merge(directory, schema, table.columns, reader, runs, read, shares, by_part, window, advance)
+    except MemoryError:
+        names = ", ".join(f"{name} {len(numbers):,}" for name, numbers in reader.numbers.items())
+        raise ValueError(
+            f"out of memory, which holds every different name: {names}. Leave a field that names each event apart out "
+            "of the schema, or prepare fewer files"
+        ) from None
     finally:
         shutil.rmtree(scratch)
 
@@ -357,11 +362,15 @@ def split(timestamp: np.ndarray, train: float, validation: float) -> tuple[int, 
     last = cut_before(n - 1)
     if last == 0 or cut_before(last - 1) == 0:
         raise ValueError(
-            f"the log is too small to split: {n} events at {1 + (last > 0)} distinct times, and each of "
-            "training, validation and test needs at least one"
+            f"the log is too small to split: {_count(n, 'event')} at {_count(1 + (last > 0), 'distinct time')}, "
+            "and each of training, validation and test needs at least one"
         )
     first = nearest(cut_after(0), cut_before(last - 1), n * train)
     return first, nearest(cut_after(first), last, n * (train + validation))
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def learn_vocabularies(
@@ -459,8 +468,8 @@ def run(config: PrepareConfig, console: Console) -> None:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(
-                f"{config.out} cannot be written: the disk is full; while it is prepared, a log takes about twice "
-                "its size. What was there before is as it was"
+                f"{config.out} cannot be written: the disk is full; while it is prepared, a log takes half of "
+                "its size more. What was there before is as it was"
             ) from None
         raise
     finally:

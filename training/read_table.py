@@ -69,7 +69,7 @@ def scan_table(path: Path, rows: int | None = None) -> Iterator[pl.DataFrame]:
         for batch in scan.collect_batches(chunk_size=rows, lazy=True):
             has_blank_ends |= is_csv and batch.width > 0 and batch.to_series(-1).has_nulls()
             yield batch
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
     # A short line gives nulls at its end, so without any the slower check cannot find one.
     if has_blank_ends:
@@ -84,7 +84,7 @@ def columns_of(path: Path) -> list[str]:
     """
     try:
         return _scan(path).collect_schema().names()
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -92,7 +92,7 @@ def count_rows(path: Path) -> int:
     """How many rows ``scan_table`` will give; exact where the file is sound, and much faster than reading it."""
     try:
         return int(_scan(path).select(pl.len()).collect().item())
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -120,9 +120,12 @@ def _any_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _unreadable(path: Path, error: pl.exceptions.PolarsError) -> ValueError:
+def _unreadable(path: Path, error: pl.exceptions.PolarsError | OSError) -> ValueError | OSError:
+    """What to say of a file that polars cannot read; a CSV file is searched for the line at fault."""
     if _suffix(path) != ".parquet":
         _check_widths(path)
+    if isinstance(error, OSError) and error.errno:
+        return error
     reason = str(error).strip().splitlines()[0]
     return ValueError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {reason}")
 

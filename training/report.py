@@ -21,7 +21,7 @@ from training.evaluation import Evaluation
 from training.evaluation.baselines import CHEAP_BASELINES, score_baselines
 from training.state import Progress as RunProgress
 
-COUNTABLE_EVENTS = 5_000_000
+COUNTABLE_EVENTS = 2_000_000
 """The longest log that the final table counts baselines on: they take some 100 bytes of memory per event."""
 
 
