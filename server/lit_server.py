@@ -163,7 +163,9 @@ class EventServer(LitServer):
         failed_starts = 0
         while True:
             model = self._model_process
-            wait([model.sentinel, *(process.sentinel for process in uvicorn_workers.values())], timeout=_LOOK_S)
+            running = {process.sentinel: process for process in (model, *uvicorn_workers.values())}
+            for sentinel in wait(list(running), timeout=_LOOK_S):
+                running[cast(int, sentinel)].join(_LOOK_S)  # its end is seen before its exit code is there
             for number, process in uvicorn_workers.items():
                 if process.exitcode is not None:
                     logger.error("HTTP process %d died (%s); another one starts.", number, process.exitcode)

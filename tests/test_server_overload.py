@@ -13,7 +13,7 @@ from server_example import write_example
 
 from benchmarks.serving.load import message, offer
 
-BATCH_S, BATCH, QUEUE = 0.008, 2, 32
+BATCH_S, BATCH, QUEUE = 0.008, 1, 16
 CAPACITY = BATCH / BATCH_S
 """Answers per second of an engine that sleeps where others compute: turning away does not compete with it."""
 
