@@ -5,6 +5,7 @@ Private methods are overridden here: ``tests/test_server_litserve.py`` holds wha
 
 import asyncio
 import copy
+import gc
 import logging
 import math
 import multiprocessing
@@ -100,6 +101,7 @@ class EventServer(LitServer):
         """Of one HTTP process: receive answers, and follow the model process."""
         QUEUE_DEPTH.set(0)  # a predecessor may have died with requests in it
         consumer: int = app.response_queue_id  # type: ignore[attr-defined]
+        gc.freeze()  # what is there now stays; looking through it again and again takes time from requests
         self.client.start()
         tasks = [
             asyncio.create_task(
