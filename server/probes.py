@@ -1,6 +1,9 @@
-"""What probes and people ask of a server: is it alive, is it ready, what does it serve."""
+"""What probes and people ask of a server: is it alive, is it ready, what does it serve.
 
-from collections.abc import Callable
+Asynchronous, so that they wait for no thread.
+"""
+
+from collections.abc import Awaitable, Callable
 
 import orjson
 from starlette.requests import Request
@@ -14,22 +17,22 @@ from server.settings import Settings
 LIVE, READY, INFO = "/live", "/ready", "/info"
 
 
-def live(_: Request) -> Response:
+async def live(_: Request) -> Response:
     """200 as long as the process answers at all."""
     return _json({"status": "alive"})
 
 
-def ready(status: ModelStatus) -> Callable[[Request], Response]:
+def ready(status: ModelStatus) -> Callable[[Request], Awaitable[Response]]:
     """200 while requests are answered; 503 while the model loads, is stuck, or the server is stopping."""
 
-    def answer(_: Request) -> Response:
+    async def answer(_: Request) -> Response:
         readiness = status.readiness
         return _json({"status": readiness}, 200 if readiness == "ready" else 503)
 
     return answer
 
 
-def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Response]:
+def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Awaitable[Response]]:
     """The model, its schema and the sizes of its vocabularies, and every limit of a request."""
     schema = bundle.schema
     described = {
@@ -51,7 +54,7 @@ def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Response]:
     }
     body = orjson.dumps(described)
 
-    def answer(_: Request) -> Response:
+    async def answer(_: Request) -> Response:
         return Response(body, media_type="application/json")
 
     return answer
