@@ -48,9 +48,9 @@ Cripple = Callable[[Trainer], None]
 
 
 def _without_copy(trainer: Trainer) -> None:
-    copying = trainer.model.heads.copying
-    trainer.model.heads.copying = lambda features, keys, is_source: copying(  # type: ignore[method-assign]
-        features, keys, torch.zeros_like(is_source)
+    pointer = trainer.model.heads.pointer
+    trainer.model.heads.pointer = lambda keys, is_source: pointer(  # type: ignore[method-assign]
+        keys, torch.zeros_like(is_source)
     )
 
 

@@ -14,7 +14,7 @@ from eventmodel.config import ModelConfig
 from eventmodel.event_log import history_length
 from eventmodel.schema import Schema, Stream, explain
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 HEADER = "bundle.json"
 
 

@@ -5,6 +5,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""The most that any year has."""
+
 _DAYS = 8 * 366
 """Every date that exists comes within 8 years, 29 February around a year like 2100 included."""
 

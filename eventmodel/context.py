@@ -91,15 +91,22 @@ def sequence_batch(
     )
 
 
-def build_batch(
+class DecoderInputs(NamedTuple):
+    """What the decoder reads beside the states."""
+
+    memory: MemoryBatch
+    sequence: SequenceBatch
+
+
+def decoder_inputs(
     streams: Sequence[StreamRows],
     focus: int,
     past: np.ndarray,
     now: np.ndarray,
     now_utc_offset: np.ndarray,
     future: np.ndarray,
-) -> Batch:
-    """A whole batch.
+) -> DecoderInputs:
+    """Memory and sequence.
 
     Args:
         focus: index of the focus stream among ``streams``.
@@ -108,8 +115,17 @@ def build_batch(
     memory = memory_batch(streams, now)
     focus_slot = sum(stream.entity.shape[1] for stream in streams[:focus])
     since_last = memory.gap[:, focus_slot]
-    return Batch(
-        streams=tuple(stream_batch(stream) for stream in streams),
-        memory=memory,
-        sequence=sequence_batch(streams[focus].events, past, now, now_utc_offset, since_last, future),
-    )
+    return DecoderInputs(memory, sequence_batch(streams[focus].events, past, now, now_utc_offset, since_last, future))
+
+
+def build_batch(
+    streams: Sequence[StreamRows],
+    focus: int,
+    past: np.ndarray,
+    now: np.ndarray,
+    now_utc_offset: np.ndarray,
+    future: np.ndarray,
+) -> Batch:
+    """A whole batch; arguments as in ``decoder_inputs``."""
+    read = decoder_inputs(streams, focus, past, now, now_utc_offset, future)
+    return Batch(tuple(stream_batch(stream) for stream in streams), *read)

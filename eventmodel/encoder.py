@@ -87,7 +87,7 @@ class StreamEncoder(nn.Module):
     def __init__(self, config: ModelConfig, max_events: int) -> None:
         super().__init__()
         self.start = nn.Parameter(torch.randn(config.d_model))
-        self.blocks = nn.ModuleList(Block(config, max_events + 1, cross=False) for _ in range(config.encoder_layers))
+        self.blocks = nn.ModuleList(Block(config, max_events + 1) for _ in range(config.encoder_layers))
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
 
     def forward(self, events: Tensor, length: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class StreamEncoder(nn.Module):
         x = torch.cat((start, events), dim=1)  # (E, L + 1, D): event k stands at position k, from 1
         *inner, last = self.blocks
         for block in inner:
-            x = block(x, None)
+            x = block(x)
         assert isinstance(last, Block)
         return self.norm(last.last(x, length))
 

@@ -35,6 +35,9 @@ class Heads(nn.Module):
     """All categories' heads; weights are shared but for the output rows and a category vector."""
 
     temperature: Tensor
+    category_of: Tensor
+    first: Tensor
+    log_size: Tensor
 
     def __init__(self, d_model: int, sizes: tuple[int, ...], plain: bool = False) -> None:
         """
@@ -55,6 +58,11 @@ class Heads(nn.Module):
         self.gate = nn.Linear(d_model, 1)
         # (2, C): fitted on the validation part when training ends; saved with the weights
         self.register_buffer("temperature", torch.ones(2, len(sizes)))
+        size = torch.tensor(sizes)
+        # of all categories' ids, one after the other: each one's category (V,), and where each category starts (C,)
+        self.register_buffer("category_of", torch.repeat_interleave(torch.arange(len(sizes)), size), persistent=False)
+        self.register_buffer("first", size.cumsum(0) - size, persistent=False)
+        self.register_buffer("log_size", size.log()[self.category_of], persistent=False)  # (V,)
 
     @torch.no_grad()
     def start_from_frequencies(self, ids: np.ndarray) -> None:
@@ -66,18 +74,19 @@ class Heads(nn.Module):
             start += size
         self.out.mul_(0.1)
 
-    def features(self, hidden: Tensor, context: Tensor, categories: slice = slice(None)) -> Tensor:
-        """hidden (B, N, D), context (B, N, C, D) to one vector per category (B, N, C, D).
+    def shared(self, hidden: Tensor) -> Tensor:
+        """What all categories' features have of hidden (..., D): mapped once, not once per category."""
+        return self.hidden(self.hidden_norm(hidden))
+
+    def features(self, hidden: Tensor, shared: Tensor, context: Tensor, category: Tensor) -> Tensor:
+        """One vector per category, from what ``shared`` gives and the context; all broadcast, to (..., D).
 
         Args:
-            categories: the C that are asked for; all by default.
+            category: rows of ``self.category``.
         """
         if self.plain:
             context = torch.zeros_like(context)
-        # the hidden vector is mapped once, not once per category
-        shared = self.hidden(self.hidden_norm(hidden))[:, :, None]
-        wide = F.gelu(shared + self.context(context) + self.category[categories])
-        return self.norm(hidden[:, :, None] + self.down(wide))
+        return self.norm(hidden + self.down(F.gelu(shared + self.context(context) + category)))
 
     def category_logits(self, features: Tensor, category: int) -> Tensor:
         """One category's vocabulary logits: features (..., D) to (..., V_c)."""
@@ -85,36 +94,87 @@ class Heads(nn.Module):
         rows = slice(start, start + self.sizes[category])
         return F.linear(features, self.out[rows], self.bias[rows])
 
-    def calibrate(self, log_probs: Tensor, category: int, kind: int) -> Tensor:
-        """One category's log-probabilities (..., V_c) at its temperature; ``kind`` is MARGINAL or CHAIN."""
-        return (log_probs / self.temperature[kind, category]).log_softmax(-1)
-
-    def copying(self, features: Tensor, keys: Tensor, is_source: Tensor) -> tuple[Tensor, Tensor]:
-        """Pointer scores and gate.
+    def calibrate(self, log_probs: Tensor, category: int, kind: int, allowed: Tensor | None = None) -> Tensor:
+        """One category's log-probabilities (..., V_c) at its temperature.
 
         Args:
-            features: (B, N, C, D).
+            kind: MARGINAL or CHAIN.
+            allowed: (..., V_c) bool, the ids that share all of the probability; None allows all.
+        """
+        scaled = log_probs / self.temperature[kind, category]
+        if allowed is not None:
+            scaled = torch.where(allowed, scaled, -torch.inf)
+        return scaled.log_softmax(-1)
+
+    def all_log_probs(self, output: HeadOutput, source: Tensor) -> Tensor:
+        """Every category's distribution, one after the other: (B, N, V) fp32.
+
+        The mixture of ``category_log_probs``, for all categories together: a few operations on
+        long vectors, where one category after the other takes hundreds on short ones.
+
+        Args:
+            source: (B, Q, C) integers: the ids at the positions that copying points to.
+        """
+        peak = torch.stack([logits.float().amax(-1) for logits in output.logits], -1)  # (B, N, C)
+        unscaled = (torch.cat(output.logits, -1).float() - peak[..., self.category_of]).exp()  # (B, N, V)
+        share = torch.sigmoid(output.copy_gate.float())  # (B, N, C)
+        vocabulary = unscaled * ((1 - share) / self._sum(unscaled))[..., self.category_of]
+        copies = output.copy_scores.float().softmax(-1) * share[..., None]  # (B, N, C, Q)
+        place = source.transpose(1, 2) + self.first[:, None]  # (B, C, Q), among V
+        place = place[:, None].expand(-1, copies.shape[1], -1, -1).flatten(2)
+        return vocabulary.scatter_add(-1, place, copies.flatten(2)).clamp_min(1e-30).log()
+
+    def calibrate_all(self, log_probs: Tensor, kind: int) -> Tensor:
+        """All categories' log-probabilities (..., V) at their temperatures; ``kind`` is MARGINAL or CHAIN."""
+        # of V_c ids the most probable one has at least 1 / V_c, so a category's largest number here is
+        # above 0, and its sum of exponentials neither vanishes nor, at any sane temperature, overflows
+        scaled = (log_probs + self.log_size) / self.temperature[kind, self.category_of]
+        return scaled - self._sum(scaled.exp()).log()[..., self.category_of]
+
+    def _sum(self, of_ids: Tensor) -> Tensor:
+        """(..., V) to (..., C)."""
+        # no product with a matrix of zeros and ones: autocast would compute it in bf16
+        return torch.stack([part.sum(-1) for part in of_ids.split(self.sizes, -1)], -1)
+
+    def pointer(self, keys: Tensor, is_source: Tensor) -> "Pointer":
+        """What copying points to, the same for all categories.
+
+        Args:
             keys: (B, Q, D), from ``key`` of the hidden vectors.
             is_source: (B, N, Q) bool; which positions hold an event that may be copied from.
-
-        Returns:
-            scores (B, N, C, Q) and gate logits (B, N, C).
         """
-        scores = features.flatten(1, 2) @ keys.transpose(1, 2) * features.shape[-1] ** -0.5
-        gate = self.gate(features)[..., 0]
         if self.plain:
             is_source = torch.zeros_like(is_source)
-        has_source = is_source.any(-1)[:, :, None]
-        return (
-            scores.unflatten(1, features.shape[1:3]).masked_fill(~is_source[:, :, None], _NEVER),
-            gate.masked_fill(~has_source, _NEVER),
-        )
+        is_nothing = ~is_source
+        scaled = keys.transpose(1, 2) * keys.shape[-1] ** -0.5
+        return Pointer(scaled, is_nothing[:, :, None], is_nothing.all(-1)[:, :, None])
+
+    def copying(self, features: Tensor, pointer: "Pointer") -> tuple[Tensor, Tensor]:
+        """features (B, N, C, D) to scores (B, N, C, Q) and gate logits (B, N, C)."""
+        scores = (features.flatten(1, 2) @ pointer.keys).unflatten(1, features.shape[1:3])
+        gate = self.gate(features)[..., 0]
+        return scores.masked_fill(pointer.is_nothing, _NEVER), gate.masked_fill(pointer.is_empty, _NEVER)
 
     def forward(self, hidden: Tensor, context: Tensor, keys: Tensor, is_source: Tensor) -> HeadOutput:
-        """Predictions at N positions; arguments as in ``features`` and ``copying``."""
-        features = self.features(hidden, context)
-        logits = tuple(self.category_logits(features[:, :, c], c) for c in range(len(self.sizes)))
-        return HeadOutput(logits, *self.copying(features, keys, is_source))
+        """Predictions at N positions.
+
+        Args:
+            hidden: (B, N, D).
+            context: (B, N, C, D), each category's earlier ones; zeros for marginals.
+            keys, is_source: as in ``pointer``.
+        """
+        features = self.features(hidden[:, :, None], self.shared(hidden)[:, :, None], context, self.category)
+        rows = zip(features.unbind(2), self.out.split(self.sizes), self.bias.split(self.sizes), strict=True)
+        logits = tuple(F.linear(*row) for row in rows)
+        return HeadOutput(logits, *self.copying(features, self.pointer(keys, is_source)))
+
+
+class Pointer(NamedTuple):
+    """What copying points to."""
+
+    keys: Tensor  # (B, D, Q), scaled
+    is_nothing: Tensor  # (B, N, 1, Q) bool; True = not to be copied from
+    is_empty: Tensor  # (B, N, 1) bool; True = there is nothing to copy from
 
 
 def earlier_categories(embedded: Tensor) -> Tensor:
@@ -170,12 +230,3 @@ def category_log_probs(logits: Tensor, scores: Tensor, gate: Tensor, source: Ten
     copies = scores.float().softmax(-1) * share
     index = source[:, None].expand(-1, logits.shape[1], -1)
     return vocabulary.scatter_add(-1, index, copies).clamp_min(1e-30).log()
-
-
-def all_log_probs(output: HeadOutput, source: Tensor) -> list[Tensor]:
-    """Every category's distribution: per category (B, N, V_c) fp32. ``source`` as for the targets."""
-    source = source.long()
-    return [
-        category_log_probs(logits, output.copy_scores[:, :, c], output.copy_gate[:, :, c], source[:, :, c])
-        for c, logits in enumerate(output.logits)
-    ]

@@ -6,11 +6,20 @@ shapes, and ``nn.TransformerEncoder`` changes shapes on its fast path in eval mo
 Shapes: B batch, Q queries, K keys, H heads, D d_model, d head width.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
+
+
+class KeyValue(NamedTuple):
+    """What attention compares with, and what it takes from there; keys are rotated already."""
+
+    keys: Tensor  # (B, H, K, d)
+    values: Tensor  # (B, H, K, d)
 
 
 class Rotary(nn.Module):
@@ -43,17 +52,43 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
         self.rotary = Rotary(config.head_dim, max_length)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, KeyValue]:
         """Attend within x (B, L, D).
 
         Args:
             mask: (B, 1, L, L) bool, True = may attend; None is causal.
+
+        Returns:
+            (B, L, D), and what later positions will attend to.
         """
         q, k, v = (self._heads(t) for t in self.qkv(x).chunk(3, dim=-1))  # (B, H, L, d)
         length = x.shape[1]
         cos, sin = self.rotary.cos[:length], self.rotary.sin[:length]
         q, k = self.rotary(q, cos, sin), self.rotary(k, cos, sin)
-        return self._attend(q, k, v, mask, is_causal=mask is None)
+        return self._attend(q, k, v, mask, is_causal=mask is None), KeyValue(k, v)
+
+    def step(self, x: Tensor, position: Tensor, past: KeyValue, mask: Tensor) -> tuple[Tensor, KeyValue]:
+        """Attend from one new position to the past and to itself.
+
+        The past may have room for more positions than there are: a buffer of one shape is passed
+        from step to step, read and never copied.
+
+        Args:
+            x: (B, 1, D).
+            position: (1,) int64, of x.
+            mask: (B, K) bool, True = a past position that may be attended to.
+
+        Returns:
+            (B, 1, D), and the new position's own key and value (B, H, 1, d).
+        """
+        q, k, v = (self._heads(t) for t in self.qkv(x).chunk(3, dim=-1))  # (B, H, 1, d)
+        cos, sin = self.rotary.cos[position], self.rotary.sin[position]
+        q, k = self.rotary(q, cos, sin), self.rotary(k, cos, sin)
+        earlier = (q @ past.keys.transpose(-1, -2)).masked_fill(~mask[:, None, None], -torch.inf)  # (B, H, 1, K)
+        itself = (q * k).sum(-1, keepdim=True)
+        weight = (torch.cat((earlier, itself), -1) * self.head_dim**-0.5).softmax(-1, torch.float32).to(v.dtype)
+        y = weight[..., :-1] @ past.values + weight[..., -1:] * v
+        return self.out(y.transpose(1, 2).flatten(2)), KeyValue(k, v)
 
     def last(self, x: Tensor, index: Tensor) -> Tensor:
         """What causal attention gives at one position of each row, without computing the others.
@@ -96,12 +131,15 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(config.d_model, 2 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """Attend from x (B, Q, D) to memory (B, K, D); mask (B, K) bool, True = may attend."""
+    def read(self, memory: Tensor) -> KeyValue:
+        """Keys and values of a memory (B, K, D); computed once, however often it is attended to."""
+        return KeyValue(*(self._heads(t) for t in self.kv(memory).chunk(2, dim=-1)))
+
+    def forward(self, x: Tensor, memory: KeyValue, mask: Tensor) -> Tensor:
+        """Attend from x (B, Q, D) to the memory; mask (B, K) bool, True = may attend."""
         q = self._heads(self.q(x))
-        k, v = (self._heads(t) for t in self.kv(memory).chunk(2, dim=-1))
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None], dropout_p=dropout)
+        y = F.scaled_dot_product_attention(q, *memory, attn_mask=mask[:, None, None], dropout_p=dropout)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -120,32 +158,50 @@ class FeedForward(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Pre-norm block: self-attention, cross-attention where there is a memory, feed-forward."""
+    """Pre-norm block: self-attention, then feed-forward."""
 
-    def __init__(self, config: ModelConfig, max_length: int, cross: bool) -> None:
+    def __init__(self, config: ModelConfig, max_length: int) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.attention = SelfAttention(config, max_length)
-        self.cross_norm = nn.RMSNorm(config.d_model, eps=1e-6) if cross else None
-        self.cross = CrossAttention(config) if cross else None
         self.feed_forward_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.feed_forward = FeedForward(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, memory_mask: Tensor | None = None
-    ) -> Tensor:
-        """Map x (B, L, D) to the same shape. Masks as in the attention modules."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
-        if self.cross is not None and self.cross_norm is not None:
-            assert memory is not None
-            assert memory_mask is not None
-            x = x + self.dropout(self.cross(self.cross_norm(x), memory, memory_mask))
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, L, D) to the same shape, causally."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), None)[0])
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def last(self, x: Tensor, index: Tensor) -> Tensor:
-        """The causal block's output at position ``index`` (B,) of each row: (B, D)."""
+        """The output at position ``index`` (B,) of each row: (B, D)."""
         at = x.gather(1, index[:, None, None].expand(-1, 1, x.shape[2]))
         at = at + self.dropout(self.attention.last(self.attention_norm(x), index))
         at = at + self.dropout(self.feed_forward(self.feed_forward_norm(at)))
         return at[:, 0]
+
+
+class DecoderBlock(Block):
+    """A block with cross-attention to a memory between the two."""
+
+    def __init__(self, config: ModelConfig, max_length: int) -> None:
+        super().__init__(config, max_length)
+        self.cross_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.cross = CrossAttention(config)
+
+    def read(self, x: Tensor, mask: Tensor, memory: KeyValue, is_filled: Tensor) -> tuple[Tensor, KeyValue]:
+        """All positions of x (B, L, D) at once; masks as in the attention modules."""
+        y, own = self.attention(self.attention_norm(x), mask)
+        return self._after(x, y, memory, is_filled), own
+
+    def step(
+        self, x: Tensor, position: Tensor, past: KeyValue, mask: Tensor, memory: KeyValue, is_filled: Tensor
+    ) -> tuple[Tensor, KeyValue]:
+        """One new position (B, 1, D); arguments as in the attention modules."""
+        y, own = self.attention.step(self.attention_norm(x), position, past, mask)
+        return self._after(x, y, memory, is_filled), own
+
+    def _after(self, x: Tensor, attended: Tensor, memory: KeyValue, is_filled: Tensor) -> Tensor:
+        x = x + self.dropout(attended)
+        x = x + self.dropout(self.cross(self.cross_norm(x), memory, is_filled))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))

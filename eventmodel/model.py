@@ -7,6 +7,7 @@ Shapes: B samples, E entities, S slots, P focus events, Q sequence positions, N 
 positions (NOW and the future events after it), C categories, D d_model.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ from eventmodel.config import ModelConfig
 from eventmodel.encoder import EventEncoder, StreamEncoder, encode_stream
 from eventmodel.event_log import N_GAP_BUCKETS, history_length
 from eventmodel.heads import HeadOutput, Heads, earlier_categories
-from eventmodel.predictor import EventPredictor
+from eventmodel.layers import KeyValue
+from eventmodel.predictor import EventPredictor, Read
 from eventmodel.schema import Schema
 
 
@@ -30,6 +32,7 @@ class Decoded(NamedTuple):
     hidden: Tensor  # (B, N, D)
     keys: Tensor  # (B, Q, D): what the pointer compares with
     is_source: Tensor  # (B, N, Q) bool: the events that each position has read
+    read: Read  # what one more position needs
 
 
 class EventModel(nn.Module):
@@ -105,10 +108,34 @@ class EventModel(nn.Module):
             now = now + x[:, p - 1] * sequence.is_token[:, p - 1, None]
         now = self.events.norm(now)
         x = torch.where(is_now[:, None], now[:, None], x)
-        hidden = self.predictor(x, sequence.is_token, tokens, is_filled)
+        hidden, read = self.predictor(x, sequence.is_token, tokens, is_filled)
         scored = position[p:]  # (N,)
         is_source = (position <= scored[:, None]) & ~is_now & sequence.is_token[:, None, :]
-        return Decoded(hidden[:, p:], self.heads.key(hidden), is_source)
+        return Decoded(hidden[:, p:], self.heads.key(hidden), is_source, read)
+
+    def step(
+        self,
+        ids: Tensor,
+        gap: Tensor,
+        weekday: Tensor,
+        position: Tensor,
+        read: Read,
+        is_token: Tensor,
+        is_filled: Tensor,
+    ) -> tuple[Tensor, Tensor, Sequence[KeyValue]]:
+        """Read one generated event more, without reading again what has been read.
+
+        Args:
+            ids, gap, weekday: (B, 1, C), (B, 1) and (B, 1).
+            position: (1,) int64, its place in the sequence; P + 1 is the first one after NOW.
+            read, is_token, is_filled: as in ``EventPredictor.step``.
+
+        Returns:
+            The hidden vector (B, 1, D), the pointer's key (B, 1, D), and what is added to the past.
+        """
+        x = self.events(ids, gap, weekday)
+        hidden, added = self.predictor.step(x, position, read, is_token, is_filled)
+        return hidden, self.heads.key(hidden), added
 
     def _memory(self, states: Tensor, memory: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Memory tokens (B, 1 + S, D), the null slot first, and which of them are filled."""

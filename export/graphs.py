@@ -1,6 +1,7 @@
 """Artefacts: the engine's graphs as ONNX and as TorchScript, for any batch size and length."""
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -17,11 +18,13 @@ from eventmodel.engine.graphs import (
     CHAIN_INPUTS,
     CHAIN_OUTPUTS,
     DECODE_INPUTS,
-    DECODE_OUTPUTS,
     ENCODE_INPUTS,
-    ChainGraph,
-    DecodeGraph,
-    EncodeGraph,
+    ENCODE_OUTPUTS,
+    NUCLEUS_INPUTS,
+    decode_outputs,
+    graphs_of,
+    step_inputs,
+    step_outputs,
 )
 from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.model import EventModel
@@ -40,8 +43,8 @@ class Artefact:
     graph: nn.Module
     input_names: Sequence[str]
     output_names: Sequence[str]
-    free: Sequence[int]
-    """Per input, how many of its leading dimensions vary."""
+    free: Sequence[Sequence[int]]
+    """Per input, which of its dimensions vary."""
     make_inputs: Callable[[int, int], Inputs]
     """Random inputs of a batch size and a length."""
 
@@ -60,13 +63,21 @@ class Artefact:
                 dynamo=True,
                 input_names=list(self.input_names),
                 output_names=list(self.output_names),
-                dynamic_shapes=tuple(dict.fromkeys(range(n), Dim.DYNAMIC) for n in self.free),
+                dynamic_shapes=self._dynamic_shapes(),
                 opset_version=OPSET,
                 verbose=False,
             )
             assert program is not None
             program.save(path)
         return path
+
+    def _dynamic_shapes(self) -> tuple[object, ...]:
+        """By argument; those of a ``*argument`` together are one."""
+        free = [dict.fromkeys(dimensions, Dim.DYNAMIC) for dimensions in self.free]
+        named = [p for p in inspect.signature(self.graph.forward).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+        if len(named) == len(free):
+            return tuple(free)
+        return (*free[: len(named)], tuple(free[len(named) :]))
 
     def _write_torchscript(self, path: Path) -> Path:
         traced = torch.jit.trace(self.graph, self.make_inputs(3, 5), check_trace=False)
@@ -77,29 +88,34 @@ class Artefact:
 
 def artefacts(model: EventModel) -> list[Artefact]:
     """Every graph that a bundle holds of a model."""
-    model = model.eval()
     inputs = RandomInputs(model)
-    return [
-        *(
-            Artefact(
-                f"encode_{name}",
-                EncodeGraph(model, name).eval(),
-                ENCODE_INPUTS,
-                ["states"],
-                (2, 2, 2, 1),
-                inputs.encode,
-            )
-            for name in model.streams
-        ),
-        Artefact(
-            "decode",
-            DecodeGraph(model).eval(),
+    blocks = model.config.decoder_layers
+    chain = ((0,), (0, 1), (0, 1), (0, 1), (0,), (0,), (0,))
+    step = ((0,), (0,), (0,), (), (0, 1), (0,), (0, 1), (0, 1))
+    free_and_names: dict[str, tuple[Sequence[Sequence[int]], Sequence[str], Sequence[str], Callable[..., Inputs]]] = {
+        f"encode_{name}": (((0, 1), (0, 1), (0, 1), (0,)), ENCODE_INPUTS, ENCODE_OUTPUTS, inputs.encode)
+        for name in model.streams
+    }
+    free_and_names |= {
+        "decode": (
+            ((0,), (0,), (0,), (0,), (0, 1), (0, 1), (0, 1), (0, 1), (0,)),
             DECODE_INPUTS,
-            DECODE_OUTPUTS,
-            (1, 1, 1, 1, 2, 2, 2, 2, 1),
+            decode_outputs(blocks),
             inputs.decode,
         ),
-        Artefact("chain", ChainGraph(model).eval(), CHAIN_INPUTS, CHAIN_OUTPUTS, (1, 2, 2, 2, 1, 1, 1), inputs.chain),
+        "step": (
+            (*step, *[(0, 2)] * (2 * blocks), *[(0,)] * (2 * blocks)),
+            step_inputs(blocks),
+            step_outputs(blocks),
+            inputs.step,
+        ),
+        "chain": (chain, CHAIN_INPUTS, CHAIN_OUTPUTS, inputs.chain),
+        "nucleus": ((*chain, (0,), (0,)), NUCLEUS_INPUTS, CHAIN_OUTPUTS, inputs.nucleus),
+    }
+    return [
+        Artefact(name, graph, input_names, output_names, free, make_inputs)
+        for name, graph in graphs_of(model.eval()).items()
+        for free, input_names, output_names, make_inputs in [free_and_names[name]]
     ]
 
 
@@ -156,6 +172,41 @@ class RandomInputs:
             forced,
         )
 
+    def nucleus(self, batch: int, length: int) -> Inputs:
+        """As for the chain; temperatures from 0.5 to 2, nuclei from 0.1 on."""
+        temperature, top_p = (torch.rand(2, batch, generator=self.random) * 0.9 + 0.1).unbind()
+        return (*self.chain(batch, length), temperature * 2, top_p)
+
+    def step(self, batch: int, length: int) -> Inputs:
+        """An event after ``length`` - 1 others, with room for ``length``."""
+        config = self.model.config
+        blocks, heads = 2 * config.decoder_layers, config.n_heads
+        read = config.focus_events + min(length, config.target_length)
+        q = read + length
+        ids, gap, weekday = self._events(batch, 1)
+        missing = torch.randint(0, config.focus_events + 1, (batch, 1), generator=self.random)
+        at = torch.arange(q)
+        tokens = len(self.model.slot_kind) + 1
+        is_filled = torch.rand(batch, tokens, generator=self.random) < 0.7
+        is_filled[:, 0] = True
+
+        def kept(width: int) -> list[Tensor]:
+            shape = (batch, heads, width, config.head_dim)
+            return [torch.randn(shape, generator=self.random) for _ in range(blocks)]
+
+        return (
+            ids,
+            gap,
+            weekday,
+            torch.tensor([read]),
+            (at >= missing) & (at < read),
+            is_filled,
+            torch.randn(batch, q, config.d_model, generator=self.random),
+            self._events(batch, q)[0],
+            *kept(q),
+            *kept(tokens),
+        )
+
     def _events(self, batch: int, length: int) -> Inputs:
         ids = torch.stack([self._integers(size, batch, length) for size in self.model.sizes], -1)
         return ids, self._integers(N_GAP_BUCKETS, batch, length), self._integers(N_WEEKDAYS, batch, length)
@@ -167,13 +218,15 @@ class RandomInputs:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The ONNX exporter reports its progress, missing optional packages and its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.__trace")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

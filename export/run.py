@@ -4,7 +4,11 @@ python -m export.run --checkpoint RUN/best --out BUNDLE
 """
 
 import hashlib
+import multiprocessing
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +55,9 @@ def export(config: ExportConfig, console: Console) -> Bundle:
     with write_directory(config.out, replaces=HEADER) as draft:
         save_file(dict(model.state_dict()), draft / "weights.safetensors")
         parity: dict[str, float] = {}
-        for form in config.formats:
-            for artefact in artefacts(model):
-                with console.status(f"{form}: {artefact.name}"):
-                    path = artefact.write(form, draft)
-                    difference = largest_difference(artefact, form, path, model.config.context_length)
-                parity[form] = max(parity.get(form, 0.0), difference)
-                console.print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by {difference:.1g} at most")
+        for form, name, difference, size in _write_all(config, [a.name for a in artefacts(model)], draft, console):
+            parity[form] = max(parity.get(form, 0.0), difference)
+            console.print(f"{name}: {size / 1e6:.1f} MB, differs by {difference:.1g} at most")
         bundle = Bundle(
             path=config.out,
             name=checkpoint.codec.schema.name,
@@ -72,6 +72,41 @@ def export(config: ExportConfig, console: Console) -> Bundle:
         )
         write_bundle(bundle, draft)
     return bundle
+
+
+def _write_all(
+    config: ExportConfig, names: Sequence[str], draft: Path, console: Console
+) -> Iterator[tuple[Format, str, float, int]]:
+    """Write and compare all artefacts, one per processor at a time: a graph takes half a minute, on one of them.
+
+    Yields:
+        Form, file name, largest difference and bytes of each as it is done.
+    """
+    workers = min(os.cpu_count() or 1, len(names))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        # the last ones are the largest: the others fill up the time that they take
+        waiting = [
+            pool.submit(_write, config.checkpoint, form, name, draft)
+            for form in config.formats
+            for name in reversed(names)
+        ]
+        with console.status(f"{len(waiting)} graphs, {workers} at a time") as status:
+            for done, future in enumerate(as_completed(waiting), start=1):
+                try:
+                    yield future.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+                status.update(f"{len(waiting) - done} graphs of {len(waiting)} left, {workers} at a time")
+
+
+def _write(checkpoint: Path, form: Format, name: str, draft: Path) -> tuple[Format, str, float, int]:
+    """Write and compare one artefact, in a process of its own."""
+    torch.set_num_threads(1)
+    model = load_checkpoint(checkpoint).model
+    artefact = next(artefact for artefact in artefacts(model) if artefact.name == name)
+    path = artefact.write(form, draft)
+    return form, path.name, largest_difference(artefact, form, path, model.config.context_length), path.stat().st_size
 
 
 def main() -> int:

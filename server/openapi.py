@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.times import SAMPLES
-from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES
+from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE
 from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
 Json = dict[str, Any]
@@ -111,6 +111,16 @@ def request_schema(bundle: Bundle) -> Json:
                 "description": "Levels, lowest first, at which each event's time is wanted, as 0.1, 0.5 and 0.9. "
                 f"They take {SAMPLES} sampled events per future event, and so time; none where it is left out.",
             },
+            "sampling": _object(
+                {
+                    "num_samples": {"type": "integer", "minimum": 1, "maximum": MAX_SAMPLES, "default": 1},
+                    "temperature": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TEMPERATURE, "default": 1},
+                    "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 1},
+                    "seed": {"type": "integer", "minimum": 0, "default": 0},
+                },
+                description="Draw several rollouts in place of the most probable one: at a temperature, and of each "
+                "category from the most probable values that together reach top_p. The same seed, the same rollouts.",
+            ),
             "observed": _event(
                 schema,
                 "An event to score as the next one, whatever is allowed: its probability and surprise. A field left "
@@ -191,6 +201,7 @@ def response_schema(schema: Schema) -> Json:
         "description": "The event's time by level: it is not later with that probability.",
     }
     fields = {f.name: {"type": ["string", "null"]} for f in schema.fields if not isinstance(f, KeyField)}
+    event = _object(fields)
     return _object(
         {
             "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
@@ -199,7 +210,12 @@ def response_schema(schema: Schema) -> Json:
             "unknown_values": {"type": "integer"},
             "events": {
                 "type": "array",
-                "items": _object({"event": _object(fields), "when": when, "categories": by_category}),
+                "items": _object({"event": event, "when": when, "categories": by_category}),
+            },
+            "rollouts": {
+                "type": "array",
+                "items": _object({"events": {"type": "array", "items": event}, "log_probability": nats}),
+                "description": "Where samples were asked for; then no event stands in events.",
             },
             "observed": _object({"categories": scores, "joint": _object({"log_probability": nats, "surprise": nats})}),
         }

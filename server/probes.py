@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
-from eventmodel.request.reader import MAX_QUANTILES
+from eventmodel.request.reader import MAX_QUANTILES, MAX_SAMPLES
 from server.model_status import ModelStatus
 from server.settings import Settings
 
@@ -46,6 +46,7 @@ def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Awaitable[Re
             "timeout_s": settings.timeout_s,
             "horizon": bundle.max_horizon,
             "quantiles": MAX_QUANTILES,
+            "samples": MAX_SAMPLES,
             "streams": {
                 stream.name: {"entities": stream.max_entities, "events": bundle.history_length(stream)}
                 for stream in schema.streams

@@ -134,7 +134,10 @@ class FakeEngine:
             observed = np.tile(log_probs[0, self.start[:-1] + query.observed], (2, 1))
             expected = entropy(_log_softmax_of(logits[:1], self.start), self.start[:-1])[0]
         when = timestamp[:, None] + (3_600_000_000 * np.array(query.quantiles)).astype(np.int64)
-        return Answer(log_probs, ids, timestamp, observed, expected, when if query.quantiles else None)
+        n = query.sampling.num_samples if query.sampling else 1
+        ids, timestamp = np.stack([ids] * n), np.stack([timestamp] * n)
+        log_prob = np.full((n, query.horizon), -3.0, np.float32)
+        return Answer(log_probs, ids, timestamp, log_prob, observed, expected, when if query.quantiles else None)
 
 
 def _log_softmax_of(logits: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ from eventmodel.bundle import Bundle
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.codec import Events
 from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
+from eventmodel.engine.rollout import Calendar
 from eventmodel.entities import read_histories
 from eventmodel.event_log import EventLog
-from eventmodel.heads import MARGINAL, all_log_probs
+from eventmodel.heads import MARGINAL
 from training.prefetch import to_tensors
 from training.sampling import Sampler
 
@@ -91,8 +92,8 @@ def test_serving_reads_exactly_what_training_reads(bundle: Bundle, small_log: Ev
         decoded = model.read(batch)
         nothing = torch.zeros(len(positions), 1, len(model.sizes), dtype=torch.int64)
         output = model.predict(decoded, nothing, torch.zeros(len(positions), dtype=torch.bool))
-        raw = all_log_probs(output, batch.sequence.ids)
-        calibrated = [model.heads.calibrate(p[:, 0], c, MARGINAL) for c, p in enumerate(raw)]
+        raw = model.heads.all_log_probs(output, batch.sequence.ids)[:, 0].split(model.sizes, -1)
+        calibrated = [model.heads.calibrate(p, c, MARGINAL) for c, p in enumerate(raw)]
         expected = torch.cat(calibrated, -1).exp().numpy()
     answers = open_engine(bundle, "torch", "cpu").answer([query(small_log, bundle, int(p)) for p in positions])
     np.testing.assert_allclose(np.exp([a.log_probs[0] for a in answers]), expected, atol=1e-5)
@@ -107,20 +108,20 @@ def _cpu():  # type: ignore[no-untyped-def]
 def test_a_longer_horizon_begins_like_a_shorter_one(engine: Engine, queries: list[Query]) -> None:
     long = engine.answer([queries[0]._replace(horizon=5)])[0]
     short = engine.answer([queries[0]._replace(horizon=2)])[0]
-    assert_same(Answer(long.log_probs[:2], long.ids[:2], long.timestamp[:2], None), short)
+    assert_same(Answer(long.log_probs[:2], long.ids[:, :2], long.timestamp[:, :2], long.log_prob[:, :2]), short)
 
 
 def test_time_never_goes_back_in_a_rollout(engine: Engine, queries: list[Query]) -> None:
     asked = [q._replace(horizon=5) for q in queries]
     for one, answer in zip(asked, engine.answer(asked), strict=True):
-        assert (np.diff(np.concatenate([[one.now], answer.timestamp])) >= 0).all()
+        assert (np.diff(np.concatenate([[one.now], answer.timestamp[0]])) >= 0).all()
 
 
 def test_the_datetime_of_a_generated_event_is_the_one_of_its_ids(engine: Engine, queries: list[Query]) -> None:
     codec = engine.codec
     at = [i for i, c in enumerate(codec.schema.categories) if c.field == codec.schema.order_by]
     for answer in engine.answer([q._replace(horizon=5) for q in queries]):
-        for ids, timestamp in zip(answer.ids, answer.timestamp, strict=True):
+        for ids, timestamp in zip(answer.ids[0], answer.timestamp[0], strict=True):
             wall = codec.at_timestamp(int(timestamp)).wall
             assert list(ids[at]) == [wall.month, wall.day, wall.hour + 1, wall.minute + 1]
 
@@ -140,12 +141,12 @@ def test_the_datetime_of_a_generated_event_is_the_one_of_its_ids(engine: Engine,
 def test_a_generated_moment_is_the_nearest_that_is_not_past(
     bundle: Bundle, now: str, ids: tuple[int, ...], moment: str
 ) -> None:
-    engine = Engine(bundle.codec, bundle.config, backend=None)  # type: ignore[arg-type]
+    calendar = Calendar(bundle.codec)
     event = np.ones(len(bundle.schema.categories), np.int64)
     at = [i for i, c in enumerate(bundle.schema.categories) if c.field == bundle.schema.order_by]
     event[at] = ids
     everything = np.ones(sum(bundle.codec.sizes), bool)
-    settled, found = engine._settle(event, bundle.codec.moment(now).timestamp, everything)
+    settled, found = calendar.settle(event, bundle.codec.moment(now).timestamp, everything)
     assert bundle.codec.iso(found) == moment
     assert tuple(settled[at]) == (found.wall.month, found.wall.day, found.wall.hour + 1, found.wall.minute + 1)
 
@@ -157,7 +158,7 @@ def test_only_allowed_values_have_a_probability(engine: Engine, queries: list[Qu
     allowed[start[4] + 2] = True
     answer = engine.answer([queries[0]._replace(allowed=allowed, horizon=3)])[0]
     assert np.allclose(answer.log_probs[:, start[4] + 2], 0, atol=1e-5)
-    assert (answer.ids[:, 4] == 2).all()
+    assert (answer.ids[0, :, 4] == 2).all()
     for c in range(len(engine.codec.sizes)):
         np.testing.assert_allclose(np.exp(answer.log_probs[:, start[c] : start[c + 1]]).sum(-1), 1, atol=1e-4)
 
@@ -175,8 +176,8 @@ def at_night(engine: Engine) -> tuple[int, np.ndarray]:
 def test_a_rollout_keeps_to_the_hours_that_are_allowed(engine: Engine, queries: list[Query]) -> None:
     hour, allowed = at_night(engine)
     for answer in engine.answer([q._replace(allowed=allowed, horizon=4) for q in queries]):
-        assert np.isin(answer.ids[:, hour], (4, 5)).all()
-        assert {engine.codec.at_timestamp(int(t)).wall.hour for t in answer.timestamp} <= {3, 4}
+        assert np.isin(answer.ids[0, :, hour], (4, 5)).all()
+        assert {engine.codec.at_timestamp(int(t)).wall.hour for t in answer.timestamp[0]} <= {3, 4}
 
 
 def test_an_observed_event_s_marginals_are_those_of_the_answer(engine: Engine, queries: list[Query]) -> None:
@@ -235,7 +236,7 @@ def test_quantiles_of_every_event_increase_and_are_never_before_the_event_before
         assert answer.when is not None
         assert answer.when.shape == (3, len(LEVELS))
         assert (np.diff(answer.when, axis=1) >= 0).all()
-        assert (answer.when[:, 0] >= np.array([one.now, *answer.timestamp[:-1]])).all()
+        assert (answer.when[:, 0] >= np.array([one.now, *answer.timestamp[0, :-1]])).all()
 
 
 def test_asking_for_quantiles_changes_nothing_else(engine: Engine, queries: list[Query]) -> None:

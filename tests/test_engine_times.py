@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from eventmodel.engine.backend import ChainStep, DecodedStep
+from eventmodel.engine.decoding import ChainStep
 from eventmodel.engine.times import NUMBERS_AT_A_TIME, SAMPLES, quantiles, sample_events
 
 SIZES = (3, 7)
 
 
-class TableBackend:
+class TableDecoding:
     """A chain of two categories with known probabilities; the second goes by the first."""
+
+    key_size = 20
 
     def __init__(self) -> None:
         random = np.random.default_rng(5)
@@ -20,12 +22,10 @@ class TableBackend:
         self.second = random.dirichlet(np.ones(SIZES[1]), SIZES[0])
         self.rows: list[int] = []
 
-    def chain(
-        self, step: DecodedStep, source_ids: np.ndarray, noise: np.ndarray, allowed: np.ndarray, forced: np.ndarray
-    ) -> ChainStep:
+    def chain(self, rows: np.ndarray, noise: np.ndarray, allowed: np.ndarray) -> ChainStep:
         self.rows.append(len(noise))
         assert noise.dtype == np.float32
-        assert len(step.hidden) == len(source_ids) == len(noise) == len(allowed) == len(forced)
+        assert len(rows) == len(noise) == len(allowed)
         log_p = np.where(allowed[:, : SIZES[0]], np.log(self.first), -np.inf)
         first = (log_p + noise[:, : SIZES[0]]).argmax(1)
         log_p = np.where(allowed[:, SIZES[0] :], np.log(self.second[first]), -np.inf)
@@ -33,15 +33,14 @@ class TableBackend:
         return ChainStep(np.stack((first, second), 1), np.zeros((len(noise), 2), np.float32))
 
 
-def sample(backend: TableBackend, seeds: Sequence[tuple[int, ...]], allowed: np.ndarray | None = None) -> np.ndarray:
+def sample(decoding: TableDecoding, seeds: Sequence[tuple[int, ...]], allowed: np.ndarray | None = None) -> np.ndarray:
     n = len(seeds)
-    step = DecodedStep(np.zeros((n, 10)), np.zeros((n, 4)), np.zeros((n, 5, 4)), np.zeros((n, 5), bool))
     allowed = np.ones((n, sum(SIZES)), bool) if allowed is None else allowed
-    return sample_events(backend, step, np.zeros((n, 5, 2), np.int32), allowed, seeds)  # type: ignore[arg-type]
+    return sample_events(decoding, np.arange(n), allowed, seeds)  # type: ignore[arg-type]
 
 
 def test_a_sample_s_frequencies_are_the_chain_s_probabilities() -> None:
-    backend = TableBackend()
+    backend = TableDecoding()
     events = sample(backend, [(i,) for i in range(100)]).reshape(-1, 2)
     expected = len(events) * (backend.first[:, None] * backend.second).ravel()
     found = np.bincount(events[:, 0] * SIZES[1] + events[:, 1], minlength=len(expected))
@@ -50,7 +49,7 @@ def test_a_sample_s_frequencies_are_the_chain_s_probabilities() -> None:
 
 
 def test_a_sample_depends_on_its_own_seed_alone() -> None:
-    backend = TableBackend()
+    backend = TableDecoding()
     together = sample(backend, [(1, 0), (2, 0), (1, 1)])
     assert np.array_equal(together[1], sample(backend, [(2, 0)])[0])
     assert not np.array_equal(together[0], together[2])
@@ -59,13 +58,13 @@ def test_a_sample_depends_on_its_own_seed_alone() -> None:
 def test_what_is_not_allowed_is_never_sampled() -> None:
     allowed = np.ones((1, sum(SIZES)), bool)
     allowed[0, [0, 3, 4]] = False
-    events = sample(TableBackend(), [(0,)], allowed)[0]
+    events = sample(TableDecoding(), [(0,)], allowed)[0]
     assert set(events[:, 0]) == {1, 2}
     assert events[:, 1].min() == 2
 
 
 def test_chunks_bound_what_passes_through_the_chain_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = TableBackend()
+    backend = TableDecoding()
     whole = sample(backend, [(0,), (1,)])
     monkeypatch.setattr("eventmodel.engine.times.NUMBERS_AT_A_TIME", 30 * 70)  # 10 ids and 5 keys of width 4
     assert np.array_equal(whole, sample(backend, [(0,), (1,)]))

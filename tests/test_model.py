@@ -10,7 +10,7 @@ from torch import Tensor
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
-from eventmodel.heads import all_log_probs, target_log_probs
+from eventmodel.heads import target_log_probs
 from eventmodel.model import EventModel
 from training.prefetch import to_tensors
 from training.sampling import Sampler
@@ -46,13 +46,13 @@ def sample(log: EventLog, size: int = 9, seed: int = 0, config: ModelConfig = CO
 def predict(model: EventModel, batch: Batch, targets: Targets) -> Tensor:
     """Log-probabilities (B, N, V) of everything."""
     output = model(batch, targets)
-    return torch.cat(all_log_probs(output, batch.sequence.ids), -1)
+    return model.heads.all_log_probs(output, batch.sequence.ids)
 
 
 def test_every_category_is_a_distribution(model: EventModel, small_log: EventLog) -> None:
     batch, targets = sample(small_log)
     output = model(batch, targets)
-    for log_probs in all_log_probs(output, batch.sequence.ids):
+    for log_probs in model.heads.all_log_probs(output, batch.sequence.ids).split(model.sizes, -1):
         torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(log_probs.shape[:2]))
 
 
@@ -60,7 +60,7 @@ def test_the_probability_of_a_target_is_that_of_the_distribution(model: EventMod
     batch, targets = sample(small_log)
     output = model(batch, targets)
     direct = target_log_probs(output, targets.ids, batch.sequence.ids)
-    for c, log_probs in enumerate(all_log_probs(output, batch.sequence.ids)):
+    for c, log_probs in enumerate(model.heads.all_log_probs(output, batch.sequence.ids).split(model.sizes, -1)):
         looked_up = log_probs.gather(-1, targets.ids[:, :, c, None])[..., 0]
         torch.testing.assert_close(direct[..., c], looked_up, atol=1e-5, rtol=1e-4)
 
@@ -131,7 +131,7 @@ def test_a_state_is_the_vector_at_the_last_real_event(model: EventModel, small_l
     events = model.events(stream.ids, stream.gap, stream.weekday)
     x = torch.cat((encoder.start.expand(len(events), 1, -1), events), 1)
     for block in encoder.blocks:
-        x = block(x, None)
+        x = block(x)
     every_position = encoder.norm(x)
     expected = every_position[torch.arange(len(events)), stream.length]
     torch.testing.assert_close(model.encode("Actor", stream), expected)

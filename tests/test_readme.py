@@ -3,13 +3,19 @@
 import json
 import re
 from dataclasses import fields
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from eventmodel.api import Predictor
 from eventmodel.bundle import Bundle
 from eventmodel.config import ModelConfig
+from eventmodel.entities import LOOK_BACK
 from eventmodel.request.reader import KEYS, read_request
 from server import metrics
 from server.settings import Settings
@@ -76,6 +82,45 @@ def test_the_readme_s_request_can_be_read(bundle: Bundle) -> None:
     sites = body["allowed"].pop("LocationRecordId")
     assert sites == ["S07", "S08"]  # of a vocabulary that the tests' bundle does not have
     read_request(body, bundle)
+
+
+def test_the_readme_s_three_lines_give_an_answer_of_the_shape_that_it_shows(
+    bundle: Bundle, small_frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = re.search(r"## From Python\n\n```python\n(.*?)```", README, re.DOTALL)
+    shown = re.search(r"It answers.*?```\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    assert shown is not None
+    assert sum(1 for line in code[1].splitlines() if line) == 3
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "bundle").symlink_to(bundle.path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"records": small_frame}
+    exec(code[1].replace("N945DL", "E03"), names)  # of the tests' bundle, whose log has other names
+    expected = json.loads(re.sub(r",\s*\.\.\.", "", shown[1]))
+
+    def shape(answer: Any) -> Any:
+        """The answer with names and numbers left out, and one of the categories."""
+        event = answer["events"][0]
+        distribution = next(iter(event["categories"].values()))
+        return set(answer), set(answer["model"]), set(event), set(distribution), set(distribution["top"][0])
+
+    assert shape(names["answer"]) == shape(expected)
+
+
+def test_how_far_context_entities_are_looked_for_is_documented() -> None:
+    assert f"(training looks for them among its newest {LOOK_BACK} events)" in README
+
+
+def test_every_call_of_the_readme_can_be_made(bundle: Bundle) -> None:
+    calls = re.findall(
+        r"^\| `([a-z_.]+)\(([a-z, ]+)\)` \|", README.split("## From Python\n")[1].split("\n## ")[0], re.M
+    )
+    assert len(calls) == 4
+    for path, arguments in calls:
+        module, _, name = path.removeprefix("predictor.").rpartition(".")
+        call = getattr(import_module(module) if module else Predictor, name)
+        assert set(arguments.split(", ")) <= set(signature(call).parameters), path
 
 
 def test_the_documented_columns_of_scores_are_those_written() -> None:

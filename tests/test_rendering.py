@@ -83,7 +83,7 @@ def test_what_is_not_allowed_is_not_listed(bundle: Bundle) -> None:
 
 def test_the_event_taken_is_written_as_a_record(bundle: Bundle) -> None:
     body, answer = answered(bundle)
-    record = bundle.codec.decode(answer.ids[1].tolist(), int(answer.timestamp[1]))
+    record = bundle.codec.decode(answer.ids[0, 1].tolist(), int(answer.timestamp[0, 1]))
     assert body["events"][1]["event"] == record
     assert record["EventDatetime"] == "2026-01-29T08:12:00"
 
@@ -170,3 +170,12 @@ def test_equal_probabilities_are_ranked_by_lower_id_and_the_unknown_last() -> No
 def test_a_rank_is_that_of_a_stable_sort(categories: list[list[float]]) -> None:
     expected = [sorted(range(1, len(p) + 1), key=lambda i: (-min(p[i - 1], 1), i)) for p in categories]
     assert ranked(*categories) == [[*ids, 0] for ids in expected]
+
+
+def test_sampled_rollouts_are_written_one_by_one(bundle: Bundle) -> None:
+    body, answer = answered(bundle, sampling={"num_samples": 3})
+    assert [len(rollout["events"]) for rollout in body["rollouts"]] == [2, 2, 2]
+    record = bundle.codec.decode(answer.ids[2, 1].tolist(), int(answer.timestamp[2, 1]))
+    assert body["rollouts"][2]["events"][1] == record
+    assert body["rollouts"][2]["log_probability"] == pytest.approx(answer.log_prob[2].sum())
+    assert all("event" not in event_ for event_ in body["events"])

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from server_example import ZONED, event, example, write_example
 
 from eventmodel.bundle import Bundle
+from eventmodel.engine.query import Sampling
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import KEYS, MAX_QUANTILES, PredictRequest, read_request
+from eventmodel.request.reader import KEYS, MAX_QUANTILES, MAX_SAMPLES, PredictRequest, read_request
 
 
 @pytest.fixture(scope="module")
@@ -405,3 +406,29 @@ def test_any_document_is_read_or_refused_and_nothing_else(bundle: Bundle, data: 
         parent[path[-1]] = data.draw(VALUES)
     with suppress(RequestError):
         read(bundle, body[""])
+
+
+def test_sampling_is_greedy_unless_asked_for(bundle: Bundle) -> None:
+    assert read_request(example(), bundle).query.sampling is None
+    assert read_request(example() | {"sampling": {"seed": 7}}, bundle).query.sampling == Sampling(1, 1.0, 1.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "code", "loc"),
+    [
+        ([], "not_an_object", "sampling"),
+        ({"samples": 3}, "unknown_key", "sampling.samples"),
+        ({"num_samples": 0}, "bad_sampling", "sampling.num_samples"),
+        ({"num_samples": MAX_SAMPLES + 1}, "bad_sampling", "sampling.num_samples"),
+        ({"num_samples": 2.5}, "bad_sampling", "sampling.num_samples"),
+        ({"num_samples": True}, "bad_sampling", "sampling.num_samples"),
+        ({"temperature": 0}, "bad_sampling", "sampling.temperature"),
+        ({"temperature": "hot"}, "bad_sampling", "sampling.temperature"),
+        ({"top_p": 1.5}, "bad_sampling", "sampling.top_p"),
+        ({"seed": -1}, "bad_sampling", "sampling.seed"),
+    ],
+)
+def test_a_wrong_sampling_names_its_place(bundle: Bundle, sampling: object, code: str, loc: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request(example() | {"sampling": sampling}, bundle)
+    assert (caught.value.code, caught.value.loc) == (code, loc)

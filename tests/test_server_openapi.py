@@ -42,11 +42,12 @@ def test_the_example_holds_nothing_undocumented(bundle: Bundle) -> None:
     assert undocumented({"streams": {"Worker": [{"id": "ann", "evnts": []}]}}, request_schema(bundle)) != []
 
 
-def test_an_answer_holds_nothing_undocumented(bundle: Bundle) -> None:
-    request = read_request(example(), bundle)
+@pytest.mark.parametrize("sampling", [None, {"num_samples": 3}])
+def test_an_answer_holds_nothing_undocumented(bundle: Bundle, sampling: object) -> None:
+    request = read_request(example() | {"sampling": sampling}, bundle)
     answer = render(bundle, request, FakeEngine(bundle).answer([request.query])[0])
     assert undocumented(answer, response_schema(bundle.schema)) == []
-    assert set(answer) == set(response_schema(bundle.schema)["properties"])
+    assert set(answer) | {"rollouts"} == set(response_schema(bundle.schema)["properties"])
 
 
 def test_the_documented_limits_are_those_of_the_reader(bundle: Bundle) -> None:

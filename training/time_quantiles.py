@@ -100,9 +100,9 @@ def _quantiles(
     for start in range(0, len(positions), BATCH):
         nows = sampler.at_last_event(positions[start : start + BATCH])
         batch, _ = sampler.batch(nows, n_targets=1)
-        step = engine.decode(batch)
-        everything = np.ones(step.log_probs.shape, bool)
-        moments = engine.sample_moments(step, batch.sequence.ids, nows.timestamp, everything)
+        decoding = engine.read(batch)
+        everything = np.ones(decoding.log_probs.shape, bool)
+        moments = engine.sample_moments(decoding, np.arange(len(decoding)), nows.timestamp, everything)
         result.append(quantiles(moments, levels))
         advance()
     return result

@@ -30,13 +30,15 @@ class InstantEngine:
         chance, sizes = np.random.default_rng(0), bundle.codec.sizes
         logits = [chance.normal(size=size) for size in sizes]
         self._log_probs = np.concatenate([x - np.log(np.exp(x).sum()) for x in logits])[None].astype(np.float32)
+        self._ids = np.array([[[x.argmax() for x in logits]]], np.int32)
+        self._log_prob = np.array([[sum(x.max() - np.log(np.exp(x).sum()) for x in logits)]], np.float32)
         self._batch_s = float(os.environ.get(BATCH_S, 0))
-        self._ids = np.array([[x.argmax() for x in logits]], np.int32)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """One event each, a minute after now."""
         time.sleep(self._batch_s)
-        return [Answer(self._log_probs, self._ids, np.array([query.now + 60_000_000]), None) for query in queries]
+        moments = [np.array([[query.now + 60_000_000]]) for query in queries]
+        return [Answer(self._log_probs, self._ids, moment, self._log_prob) for moment in moments]
 
 
 if __name__ == "__main__":

@@ -1,49 +1,34 @@
-"""What a backend is: three computations on arrays. Which one runs them is a detail behind it."""
+"""What a backend is: it runs graphs on arrays of its own. Which library does so is a detail behind it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
+Native = Any
+"""An array of the backend: numpy's, or a tensor on its device. Both index and slice alike."""
 
 
-class DecodedStep(NamedTuple):
-    """The next event's distribution, and what the chain needs. V is the sum of category sizes."""
-
-    log_probs: np.ndarray  # (B, V) float32
-    hidden: np.ndarray  # (B, D)
-    keys: np.ndarray  # (B, Q, D)
-    is_source: np.ndarray  # (B, Q) bool
-
-
-class ChainStep(NamedTuple):
-    """One event of the chain."""
-
-    chosen: np.ndarray  # (B, C) int64
-    log_prob: np.ndarray  # (B, C) float32, each given the categories before it
+def graph_names(streams: Sequence[str]) -> tuple[str, ...]:
+    """The graphs of a model with these stream kinds."""
+    return (*(f"encode_{name}" for name in streams), "decode", "step", "chain", "nucleus")
 
 
 class Backend(Protocol):
     """Runs the graphs of ``eventmodel.engine.graphs``; shapes as there."""
 
-    def encode(self, stream: str, batch: StreamBatch) -> np.ndarray:
-        """States (E, D) of one kind's histories; E is at least 1."""
+    def run(self, graph: str, inputs: Sequence[np.ndarray | Native]) -> Sequence[Native]:
+        """The outputs of a graph: ``encode_STREAM``, ``decode``, ``step``, ``chain`` or ``nucleus``."""
         ...
 
-    def decode(self, states: np.ndarray, memory: MemoryBatch, sequence: SequenceBatch) -> DecodedStep:
-        """The event after the last position of the sequence."""
+    def native(self, array: np.ndarray) -> Native:
+        """The array where the backend works."""
         ...
 
-    def chain(
-        self, step: DecodedStep, source_ids: np.ndarray, noise: np.ndarray, allowed: np.ndarray, forced: np.ndarray
-    ) -> ChainStep:
-        """Choose or score one event, category by category."""
+    def host(self, array: Native) -> np.ndarray:
+        """The array where numpy works."""
         ...
 
-
-def chain_inputs(
-    step: DecodedStep, source_ids: np.ndarray, noise: np.ndarray, allowed: np.ndarray, forced: np.ndarray
-) -> Sequence[np.ndarray]:
-    """The chain graph's inputs in their order."""
-    return (step.hidden, step.keys, step.is_source, source_ids, noise, allowed, forced)
+    def zeros(self, shape: tuple[int, ...], like: Native) -> Native:
+        """Zeros of the type of another array."""
+        ...

@@ -1,40 +1,73 @@
 """The engine: a batch of queries to their answers, on any backend."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
 from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.bundle import Bundle
-from eventmodel.calendar import datetime_ids
-from eventmodel.codec import MICROSECONDS, Codec, Moment
+from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
-from eventmodel.engine.backend import Backend, DecodedStep
-from eventmodel.engine.clock import Clock
+from eventmodel.engine.backend import Backend, Native, graph_names
+from eventmodel.engine.decoding import Decoding
 from eventmodel.engine.layout import lay_out
+from eventmodel.engine.noise import QUANTILES
 from eventmodel.engine.query import Answer, Query
+from eventmodel.engine.rollout import Calendar, Rollout, choose, read_back
+from eventmodel.engine.states import StateEncoder, Statistics
 from eventmodel.engine.times import quantiles, sample_events
-from eventmodel.event_log import gap_bucket, weekday
 from eventmodel.surprise import entropy
 
 BackendName = Literal["auto", "torch", "torchscript", "onnx"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+STATE_CACHE_BYTES = 256 * 2**20
+ROLLOUTS_AT_A_TIME = 256
+"""Rollouts that are generated side by side; more of them take turns, so that memory is bounded."""
 
 
 class Engine:
-    """Answers queries with one model."""
+    """Answers queries with one model. Not for several threads at a time."""
 
-    def __init__(self, codec: Codec, config: ModelConfig, backend: Backend) -> None:
-        self.codec, self.config, self.backend = codec, config, backend
+    def __init__(
+        self, codec: Codec, config: ModelConfig, backend: Backend, state_cache_bytes: int = STATE_CACHE_BYTES
+    ) -> None:
+        self.codec, self.config = codec, config
+        self._backend = backend
+        self._states = StateEncoder(backend, config.d_model, state_cache_bytes)
+        self._calendar = Calendar(codec)
         schema = codec.schema
         self._starts = np.cumsum((0, *codec.sizes))  # (C + 1,)
         self._focus = [stream.name for stream in schema.streams].index(schema.focus)
-        order = [i for i, c in enumerate(schema.categories) if c.field == schema.order_by]
-        self._order = slice(order[0], order[-1] + 1)
         # a future event has a time: the categories of the ordering datetime are never unknown
         self._possible = np.ones(self._starts[-1], bool)
-        self._possible[self._starts[order]] = False
+        self._possible[[self._starts[i] for i, c in enumerate(schema.categories) if c.field == schema.order_by]] = False
+
+    @property
+    def statistics(self) -> Statistics:
+        """What encoding has done so far."""
+        return self._states.statistics
+
+    def encode(self, stream: str, histories: StreamBatch) -> Native:
+        """States (E, D) of one kind's histories, at least one, as they are: no cache, no buckets."""
+        return self._backend.run(f"encode_{stream}", histories)[0]
+
+    def decode(self, states: Native, memory: MemoryBatch, sequence: SequenceBatch, room: int = 0) -> Decoding:
+        """Read B sequences; the result holds the next events' distributions, and takes ``room`` more events.
+
+        Args:
+            states: (E, D) of all kinds in the schema's order.
+        """
+        return Decoding.of(self._backend, self.config, states, memory, sequence, room)
+
+    def read(self, batch: Batch) -> Decoding:
+        """Encode and decode a batch as training builds it."""
+        states = [self._backend.native(np.zeros((0, self.config.d_model), np.float32))]
+        for stream, histories in zip(self.codec.schema.streams, batch.streams, strict=True):
+            if len(histories.length):
+                states.append(self.encode(stream.name, histories))
+        joined = np.concatenate([self._backend.host(of_kind) for of_kind in states])
+        return self.decode(self._backend.native(joined), batch.memory, batch.sequence)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer a batch; horizons may differ, and queries that are done leave the batch.
@@ -42,40 +75,106 @@ class Engine:
         Raises:
             FloatingPointError: the model gave something that is no number.
         """
-        batch = lay_out(queries, self.codec.schema, self.config)
-        states = self._encode(batch.streams)
-        rollouts = [_Rollout(query, self._allowed(query), self._last_read(query)) for query in queries]
-        memory, sequence = batch.memory, batch.sequence
-        active = rollouts
-        while active:
-            step = self.backend.decode(states, memory, sequence)
-            if not np.isfinite(step.log_probs).all():
-                raise FloatingPointError("the model gave a probability that is not a number")
-            if active[0].n_steps == 0:
-                self._score_observed(active, step, sequence)
-            allowed = np.stack([rollout.allowed for rollout in active])
-            self._sample_when(active, step, sequence, allowed)
-            chosen = self._choose(step, sequence, allowed)
-            for rollout, log_probs, ids in zip(active, self._restrict(step.log_probs, allowed), chosen, strict=True):
-                rollout.take(log_probs, *self._settle(ids, rollout.timestamp, rollout.allowed))
-            sequence = _append(sequence, active)
-            goes_on = np.array([rollout.n_steps < rollout.query.horizon for rollout in active])
-            active = [rollout for rollout, more in zip(active, goes_on, strict=True) if more]
-            memory = MemoryBatch(*(column[goes_on] for column in memory))
-            sequence = SequenceBatch(*(column[goes_on] for column in sequence))
-        return [rollout.answer() for rollout in rollouts]
+        # the longest horizon first: those that are done are always the last ones
+        order = sorted(range(len(queries)), key=lambda i: -queries[i].horizon)
+        queries = [queries[i] for i in order]
+        streams, inputs = lay_out(queries, self.codec.schema, self.config)
+        states = self._states.encode(streams)
+        decoding = self.decode(states, *inputs, room=queries[0].horizon - 1)
+        drafts = [_Draft(query, len(self._possible)) for query in queries]
+        self._score_observed(drafts, decoding)
+        for decoding_, rollouts in self._groups(queries, decoding):
+            self._roll_out(drafts, decoding_, rollouts)
+        answers: list[Answer] = [draft.answer() for draft in drafts]
+        return [answers[at] for at in np.argsort(order)]
 
-    def decode(self, batch: Batch) -> DecodedStep:
-        """The next event of every sample of a batch, as the answer to a query decodes it."""
-        return self.backend.decode(self._encode(batch.streams), batch.memory, batch.sequence)
+    def _groups(self, queries: Sequence[Query], decoding: Decoding) -> Iterator[tuple[Decoding, list["_Row"]]]:
+        """The rollouts of all queries, so many at a time, with a decoding that has a row for each."""
+        rows = [
+            _Row(at, Rollout(query, number, self._allowed(query), self._last_read(query)))
+            for at, query in enumerate(queries)
+            for number in range(query.sampling.num_samples if query.sampling else 1)
+        ]
+        if len(rows) == len(queries) <= ROLLOUTS_AT_A_TIME:
+            yield decoding, rows
+            return
+        for start in range(0, len(rows), ROLLOUTS_AT_A_TIME):
+            group = rows[start : start + ROLLOUTS_AT_A_TIME]
+            yield decoding.take(np.array([row.query for row in group])), group
 
-    def _encode(self, streams: Sequence[StreamBatch]) -> np.ndarray:
-        """States of all kinds, one after the other: one forward pass per stream kind."""
-        states = [np.zeros((0, self.config.d_model), np.float32)]
-        for stream, histories in zip(self.codec.schema.streams, streams, strict=True):
-            if len(histories.length):
-                states.append(self.backend.encode(stream.name, histories))
-        return np.concatenate(states)
+    def _roll_out(self, drafts: Sequence["_Draft"], decoding: Decoding, rows: list["_Row"]) -> None:
+        """Generate all events of some rollouts; the longest horizon comes first."""
+        while True:
+            self._observe(drafts, decoding, rows)
+            rollouts = [row.rollout for row in rows]
+            step = choose(decoding, rollouts, self._possible)
+            for rollout, ids, log_prob in zip(rollouts, step.chosen, step.log_prob.sum(1), strict=True):
+                settled, moment = self._calendar.settle(ids, rollout.timestamp, rollout.allowed)
+                rollout.take(settled, float(log_prob), moment)
+            for row in rows:
+                if row.rollout.is_done:
+                    drafts[row.query].rollouts.append(row.rollout)
+            rows = [row for row in rows if not row.rollout.is_done]
+            if not rows:
+                return
+            if len(rows) < len(decoding):
+                decoding = decoding.take(slice(len(rows)))
+            read_back(decoding, [row.rollout for row in rows])
+
+    def _observe(self, drafts: Sequence["_Draft"], decoding: Decoding, rows: Sequence["_Row"]) -> None:
+        """Note the next event's distribution, and when it takes place where that is asked for."""
+        log_probs = decoding.log_probs
+        if not np.isfinite(log_probs).all():
+            raise FloatingPointError("the model gave a probability that is not a number")
+        allowed = np.stack([row.rollout.allowed for row in rows])
+        for row, distribution in zip(rows, self._restrict(log_probs, allowed), strict=True):
+            drafts[row.query].add(len(row.rollout.ids), distribution)
+        asking = [at for at, row in enumerate(rows) if row.rollout.query.quantiles and row.rollout.number == 0]
+        if asking:
+            some = [rows[at].rollout for at in asking]
+            not_before = np.array([rollout.timestamp for rollout in some], np.int64)
+            steps = len(some[0].ids)
+            moments = self.sample_moments(decoding, np.array(asking), not_before, allowed[asking], steps)
+            for at, rollout, sample in zip(asking, some, moments, strict=True):
+                drafts[rows[at].query].when.append(quantiles(sample, rollout.query.quantiles))
+
+    def sample_moments(
+        self, decoding: Decoding, rows: np.ndarray, not_before: np.ndarray, allowed: np.ndarray, n_steps: int = 0
+    ) -> np.ndarray:
+        """When the next event of some sequences takes place: a sample from the chain, not in order.
+
+        Args:
+            rows: (n,) the sequences.
+            not_before: (n,) microseconds: now, or the time of the event generated before.
+            allowed: (n, V) bool.
+            n_steps: events generated before.
+
+        Returns:
+            (n, SAMPLES) int64 microseconds.
+        """
+        seeds = [(QUANTILES, int(time) % 2**64, n_steps) for time in not_before]
+        events = sample_events(decoding, rows, allowed & self._possible, seeds)
+        return np.stack(
+            [
+                self._calendar.moments(sample, int(time), mask)
+                for sample, time, mask in zip(events, not_before, allowed, strict=True)
+            ]
+        )
+
+    def _score_observed(self, drafts: Sequence["_Draft"], decoding: Decoding) -> None:
+        """Probability of the observed events as the next ones, whatever ``allowed`` says."""
+        rows = np.array([at for at, draft in enumerate(drafts) if draft.query.observed is not None], np.int64)
+        if not len(rows):
+            return
+        ids = np.stack([observed for at in rows if (observed := drafts[at].query.observed) is not None])
+        log_probs = decoding.log_probs[rows]
+        marginal = np.take_along_axis(log_probs, ids + self._starts[:-1], axis=1)
+        noise = np.zeros(log_probs.shape, np.float32)
+        chain = decoding.chain(rows, noise, np.ones(log_probs.shape, bool), ids.astype(np.int32)).log_prob
+        expected = entropy(log_probs, self._starts[:-1]).astype(np.float32)
+        for at, *scores, entropies in zip(rows, marginal, chain, expected, strict=True):
+            drafts[at].observed = np.stack(scores)
+            drafts[at].observed_entropy = entropies
 
     def _allowed(self, query: Query) -> np.ndarray:
         return np.ones(self._starts[-1], bool) if query.allowed is None else query.allowed
@@ -87,70 +186,6 @@ class Engine:
             return None
         return int(histories.events.timestamp[histories.length[0] - 1])
 
-    def _choose(self, step: DecodedStep, sequence: SequenceBatch, allowed: np.ndarray) -> np.ndarray:
-        """The chain's greedy event (B, C)."""
-        noise = np.zeros(allowed.shape, np.float32)
-        free = np.full((len(allowed), len(self.codec.sizes)), -1, np.int32)
-        # a future event has a time, so the ordering datetime's categories are never unknown
-        return self.backend.chain(step, sequence.ids, noise, allowed & self._possible, free).chosen
-
-    def _score_observed(self, rollouts: Sequence["_Rollout"], step: DecodedStep, sequence: SequenceBatch) -> None:
-        """Probability of the observed events as the next ones, whatever ``allowed`` says."""
-        rows = [row for row, rollout in enumerate(rollouts) if rollout.query.observed is not None]
-        if not rows:
-            return
-        ids = np.stack([observed for r in rollouts if (observed := r.query.observed) is not None])
-        some = DecodedStep(*(column[rows] for column in step))
-        marginal = np.take_along_axis(some.log_probs, ids + self._starts[:-1], axis=1)
-        everything = np.ones(some.log_probs.shape, bool)
-        noise = np.zeros(everything.shape, np.float32)
-        chain = self.backend.chain(some, sequence.ids[rows], noise, everything, ids.astype(np.int32)).log_prob
-        expected = entropy(some.log_probs, self._starts[:-1]).astype(np.float32)
-        for row, *scores in zip(rows, marginal, chain, expected, strict=True):
-            rollouts[row].observed = np.stack(scores[:2])
-            rollouts[row].observed_entropy = scores[2]
-
-    def _sample_when(
-        self, rollouts: Sequence["_Rollout"], step: DecodedStep, sequence: SequenceBatch, allowed: np.ndarray
-    ) -> None:
-        """Quantiles of the next event's time, for the queries that ask for them."""
-        rows = [row for row, rollout in enumerate(rollouts) if rollout.query.quantiles]
-        if not rows:
-            return
-        asking = [rollouts[row] for row in rows]
-        moments = self.sample_moments(
-            DecodedStep(*(column[rows] for column in step)),
-            sequence.ids[rows],
-            np.array([rollout.timestamp for rollout in asking], np.int64),
-            allowed[rows],
-            n_steps=asking[0].n_steps,
-        )
-        for rollout, sample in zip(asking, moments, strict=True):
-            rollout.when.append(quantiles(sample, rollout.query.quantiles))
-
-    def sample_moments(
-        self, step: DecodedStep, source_ids: np.ndarray, not_before: np.ndarray, allowed: np.ndarray, n_steps: int = 0
-    ) -> np.ndarray:
-        """When the next event takes place: a sample from the chain, not in order.
-
-        Args:
-            step: the decoded next event of B sequences.
-            source_ids: (B, Q, C) the sequences' ids.
-            not_before: (B,) microseconds: now, or the time of the event generated before.
-            allowed: (B, V) bool.
-            n_steps: events generated before.
-
-        Returns:
-            (B, SAMPLES) int64 microseconds.
-        """
-        seeds = [(int(time) % 2**64, n_steps) for time in not_before]
-        events = sample_events(self.backend, step, source_ids, allowed & self._possible, seeds)
-        result = np.empty(events.shape[:2], np.int64)
-        for row, (time, mask) in enumerate(zip(not_before, allowed, strict=True)):
-            clock = self._clock(int(time), mask)
-            result[row] = [clock.settle(ids).timestamp for ids in events[row, :, self._order]]
-        return result
-
     def _restrict(self, log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Give the allowed ids of each category all of its probability: (B, V)."""
         if allowed.all():
@@ -159,80 +194,58 @@ class Engine:
         total = np.logaddexp.reduceat(kept, self._starts[:-1], axis=1)  # (B, C)
         return (kept - np.repeat(total, np.diff(self._starts), axis=1)).astype(np.float32)
 
-    def _settle(self, ids: np.ndarray, not_before: int, allowed: np.ndarray) -> tuple[np.ndarray, Moment]:
-        """Make a chosen event's ordering datetime a real moment that is allowed and not in the past.
 
-        Args:
-            allowed: (V,) bool.
+class _Row:
+    """One rollout, and the query that it belongs to."""
 
-        Returns:
-            The ids, of which the ordering datetime's agree with the moment, and the moment.
-        """
-        moment = self._clock(not_before, allowed).settle(ids[self._order])
-        settled = ids.astype(np.int32)
-        settled[self._order] = datetime_ids(moment.wall)
-        return settled, moment
-
-    def _clock(self, not_before: int, allowed: np.ndarray) -> Clock:
-        parts = range(self._order.start, self._order.stop)
-        return Clock(self.codec, not_before, [allowed[self._starts[c] : self._starts[c + 1]] for c in parts])
+    def __init__(self, query: int, rollout: Rollout) -> None:
+        self.query, self.rollout = query, rollout
 
 
-class _Rollout:
-    """One query on its way: the events that were generated for it."""
+class _Draft:
+    """One query's answer, as far as it is known."""
 
-    def __init__(self, query: Query, allowed: np.ndarray, last_read: int | None) -> None:
-        self.query, self.allowed, self._last_read = query, allowed, last_read
+    def __init__(self, query: Query, width: int) -> None:
+        self.query = query
+        self.rollouts: list[Rollout] = []
+        self.when: list[np.ndarray] = []
         self.observed: np.ndarray | None = None
         self.observed_entropy: np.ndarray | None = None
-        self.when: list[np.ndarray] = []
-        self.timestamp = query.now
-        self.log_probs: list[np.ndarray] = []
-        self.ids: list[np.ndarray] = []
-        self.moments: list[Moment] = []
+        self._n = query.sampling.num_samples if query.sampling else 1
+        # of several rollouts the sum of probabilities, in a precision that keeps small ones
+        self._log_probs = np.zeros((query.horizon, width), np.float32 if self._n == 1 else np.float64)
 
-    @property
-    def n_steps(self) -> int:
-        return len(self.ids)
-
-    @property
-    def previous(self) -> int | None:
-        """Time of the event that the decoder read before the newest one; None where it read none."""
-        if self.n_steps > 1:
-            return self.moments[-2].timestamp
-        return self._last_read
-
-    def take(self, log_probs: np.ndarray, ids: np.ndarray, moment: Moment) -> None:
-        self.log_probs.append(log_probs)
-        self.ids.append(ids)
-        self.moments.append(moment)
-        self.timestamp = moment.timestamp
+    def add(self, step: int, log_probs: np.ndarray) -> None:
+        """One rollout's distribution (V,) of the event at a step."""
+        if self._n == 1:
+            self._log_probs[step] = log_probs
+        else:
+            self._log_probs[step] += np.exp(log_probs.astype(np.float64))
 
     def answer(self) -> Answer:
-        timestamps = np.array([moment.timestamp for moment in self.moments], np.int64)
-        when = np.stack(self.when) if self.when else None
-        log_probs, ids = np.stack(self.log_probs), np.stack(self.ids)
-        return Answer(log_probs, ids, timestamps, self.observed, self.observed_entropy, when)
+        log_probs = self._log_probs
+        if self._n > 1:
+            with np.errstate(divide="ignore"):
+                log_probs = np.log(log_probs / self._n).astype(np.float32)
+        rollouts = sorted(self.rollouts, key=lambda rollout: rollout.number)
+        return Answer(
+            log_probs=log_probs,
+            ids=np.stack([np.stack(rollout.ids) for rollout in rollouts]),
+            timestamp=np.array([[m.timestamp for m in rollout.moments] for rollout in rollouts], np.int64),
+            log_prob=np.array([rollout.log_prob for rollout in rollouts], np.float32),
+            observed_log_prob=self.observed,
+            observed_entropy=self.observed_entropy,
+            when=np.stack(self.when) if self.when else None,
+        )
 
 
-def _append(sequence: SequenceBatch, rollouts: Sequence[_Rollout]) -> SequenceBatch:
-    """The sequence with each rollout's newest event at its end."""
-    ids = np.stack([rollout.ids[-1] for rollout in rollouts])[:, None]
-    timestamp = np.array([rollout.timestamp for rollout in rollouts], np.int64)
-    offset = np.array([rollout.moments[-1].utc_offset for rollout in rollouts], np.int32)
-    has_previous = np.array([rollout.previous is not None for rollout in rollouts])
-    previous = np.array([rollout.previous or 0 for rollout in rollouts], np.int64)
-    gap = np.where(has_previous, gap_bucket((timestamp - previous) / MICROSECONDS), 0)
-    return SequenceBatch(
-        ids=np.concatenate((sequence.ids, ids), 1),
-        gap=np.concatenate((sequence.gap, gap[:, None].astype(np.int32)), 1),
-        weekday=np.concatenate((sequence.weekday, weekday(timestamp, offset)[:, None]), 1),
-        is_token=np.concatenate((sequence.is_token, np.ones((len(ids), 1), bool)), 1),
-        now_hour=sequence.now_hour,
-    )
-
-
-def open_engine(bundle: Bundle, backend: BackendName = "auto", device: DeviceName = "auto", threads: int = 1) -> Engine:
+def open_engine(
+    bundle: Bundle,
+    backend: BackendName = "auto",
+    device: DeviceName = "auto",
+    threads: int = 1,
+    state_cache_bytes: int = STATE_CACHE_BYTES,
+) -> Engine:
     """Load a bundle's model.
 
     Args:
@@ -240,6 +253,7 @@ def open_engine(bundle: Bundle, backend: BackendName = "auto", device: DeviceNam
             at batch 1), torch otherwise.
         device: ``auto`` is a GPU where the backend finds one.
         threads: of one computation, on a CPU; more than there are free cores is very slow.
+        state_cache_bytes: for states of histories that were seen before; 0 keeps none.
 
     Raises:
         ValueError: the bundle or the machine lacks what was asked for.
@@ -250,17 +264,18 @@ def open_engine(bundle: Bundle, backend: BackendName = "auto", device: DeviceNam
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if backend == "auto":
         backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
-    return Engine(bundle.codec, bundle.config, _open_backend(bundle, backend, device, threads))
+    opened = _open_backend(bundle, backend, device, threads)
+    return Engine(bundle.codec, bundle.config, opened, state_cache_bytes)
 
 
 def _open_backend(bundle: Bundle, backend: BackendName, device: DeviceName, threads: int) -> Backend:
     """Each backend's library is imported only where it is used."""
-    streams = [stream.name for stream in bundle.schema.streams]
+    graphs = graph_names([stream.name for stream in bundle.schema.streams])
     if backend == "onnx":
         _require(bundle, backend)
         from eventmodel.engine.onnx_backend import OnnxBackend
 
-        return OnnxBackend(bundle.path, streams, device, threads)
+        return OnnxBackend(bundle.path, graphs, device, threads)
 
     import torch
 
@@ -271,7 +286,7 @@ def _open_backend(bundle: Bundle, backend: BackendName, device: DeviceName, thre
     torch.set_num_threads(threads)
     if backend == "torchscript":
         _require(bundle, backend)
-        return TorchBackend.of_traces(bundle.path, streams, torch.device(device))
+        return TorchBackend.of_traces(bundle.path, graphs, torch.device(device))
     return TorchBackend.of_bundle(bundle, torch.device(device))
 
 

@@ -7,20 +7,45 @@ Shapes: B samples, E entities, L events, S slots, Q sequence positions, C catego
 V the sum of all category sizes.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
-from eventmodel.heads import CHAIN, MARGINAL, HeadOutput, all_log_probs, category_log_probs
+from eventmodel.heads import CHAIN, MARGINAL, category_log_probs
+from eventmodel.layers import KeyValue
 from eventmodel.model import EventModel
+from eventmodel.predictor import Read
 
 ENCODE_INPUTS = ("ids", "gap", "weekday", "length")
+ENCODE_OUTPUTS = ("states",)
 DECODE_INPUTS = (
     "states", "place", "vocabulary_id", "memory_gap", "ids", "gap", "weekday", "is_token", "now_hour"
 )  # fmt: skip
-DECODE_OUTPUTS = ("log_probs", "hidden", "keys", "is_source")
 CHAIN_INPUTS = ("hidden", "keys", "is_source", "source_ids", "noise", "allowed", "forced")
+NUCLEUS_INPUTS = (*CHAIN_INPUTS, "temperature", "top_p")
 CHAIN_OUTPUTS = ("chosen", "log_prob")
+
+
+def _of_blocks(name: str, blocks: int) -> tuple[str, ...]:
+    return tuple(f"{name}_{part}_{block}" for block in range(blocks) for part in ("key", "value"))
+
+
+def decode_outputs(blocks: int) -> tuple[str, ...]:
+    """Names, given the number of the decoder's blocks."""
+    return ("log_probs", "hidden", "keys", *_of_blocks("past", blocks), *_of_blocks("memory", blocks))
+
+
+def step_inputs(blocks: int) -> tuple[str, ...]:
+    """Names, given the number of the decoder's blocks."""
+    own = ("ids", "gap", "weekday", "position", "is_token", "is_filled", "keys", "source_ids")
+    return (*own, *_of_blocks("past", blocks), *_of_blocks("memory", blocks))
+
+
+def step_outputs(blocks: int) -> tuple[str, ...]:
+    """Names, given the number of the decoder's blocks."""
+    return ("log_probs", "hidden", "key", *_of_blocks("added", blocks))
 
 
 class EncodeGraph(nn.Module):
@@ -52,27 +77,69 @@ class DecodeGraph(nn.Module):
         weekday: Tensor,  # (B, Q)
         is_token: Tensor,  # (B, Q)
         now_hour: Tensor,  # (B,)
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """log-probabilities (B, V), and what the chain needs: hidden (B, D), keys (B, Q, D), is_source (B, Q)."""
+    ) -> tuple[Tensor, ...]:
+        """log-probabilities (B, V), hidden (B, D), keys (B, Q, D); per block what later steps need.
+
+        The last are keys and values (B, H, Q, d) of the sequence, then (B, H, 1 + S, d) of the memory.
+        """
         decoded = self.model.decode(
             states,
             MemoryBatch(place, vocabulary_id, memory_gap),
             SequenceBatch(ids, gap, weekday, is_token, now_hour),
         )
-        heads = self.model.heads
-        hidden, is_source = decoded.hidden[:, -1:], decoded.is_source[:, -1:]
-        no_context = hidden.new_zeros(hidden.shape[0], 1, len(self.model.sizes), hidden.shape[2])
-        output: HeadOutput = heads(hidden, no_context, decoded.keys, is_source)
-        raw = [p[:, 0] for p in all_log_probs(output, ids)]
-        log_probs = torch.cat([heads.calibrate(p, c, MARGINAL) for c, p in enumerate(raw)], -1)
-        return log_probs, hidden[:, 0], decoded.keys, is_source[:, 0]
+        hidden = decoded.hidden[:, -1:]
+        log_probs = _marginals(self.model, hidden, decoded.keys, decoded.is_source[:, -1:], ids)
+        kept = (tensor for block in (*decoded.read.past, *decoded.read.memory) for tensor in block)
+        return (log_probs, hidden[:, 0], decoded.keys, *kept)
+
+
+class StepGraph(nn.Module):
+    """One generated event more to the marginals of the event after it; the rest is not read again."""
+
+    def __init__(self, model: EventModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        ids: Tensor,  # (B, 1, C)
+        gap: Tensor,  # (B, 1)
+        weekday: Tensor,  # (B, 1)
+        position: Tensor,  # (1,)
+        is_token: Tensor,  # (B, Q): of the positions before; False = padding, or room for later ones
+        is_filled: Tensor,  # (B, 1 + S)
+        keys: Tensor,  # (B, Q, D)
+        source_ids: Tensor,  # (B, Q, C)
+        *kept: Tensor,  # what DecodeGraph gives, with what each step since then has added
+    ) -> tuple[Tensor, ...]:
+        """log-probabilities (B, V), hidden (B, D), key (B, 1, D); per block key and value (B, H, 1, d) to add."""
+        blocks = [KeyValue(key, value) for key, value in zip(kept[::2], kept[1::2], strict=True)]
+        n = len(blocks) // 2
+        read = Read(tuple(blocks[:n]), tuple(blocks[n:]))
+        hidden, key, added = self.model.step(ids, gap, weekday, position, read, is_token, is_filled)
+        is_event = is_token & (torch.arange(is_token.shape[1], device=ids.device) != self.model.config.focus_events)
+        is_source = torch.cat((is_event, torch.ones_like(is_event[:, :1])), 1)[:, None]
+        log_probs = _marginals(
+            self.model, hidden, torch.cat((keys, key), 1), is_source, torch.cat((source_ids, ids), 1)
+        )
+        return (log_probs, hidden[:, 0], key, *(tensor for block in added for tensor in block))
+
+
+def _marginals(model: EventModel, hidden: Tensor, keys: Tensor, is_source: Tensor, source_ids: Tensor) -> Tensor:
+    """Calibrated log-probabilities (B, V) of one position: hidden (B, 1, D), keys (B, Q, D), is_source (B, 1, Q)."""
+    heads = model.heads
+    no_context = hidden.new_zeros(hidden.shape[0], 1, len(model.sizes), hidden.shape[2])
+    return heads.calibrate_all(
+        heads.all_log_probs(heads(hidden, no_context, keys, is_source), source_ids)[:, 0], MARGINAL
+    )
 
 
 class ChainGraph(nn.Module):
     """One event from the chain: the heads unrolled in the schema's order.
 
     Each category is the allowed id with the largest log-probability plus noise: noise of 0 is
-    greedy, Gumbel noise samples; a forced id is taken whatever its probability.
+    greedy, Gumbel noise samples, at the temperature that it is multiplied with; a forced id is
+    taken whatever its probability.
     """
 
     def __init__(self, model: EventModel) -> None:
@@ -90,22 +157,86 @@ class ChainGraph(nn.Module):
         forced: Tensor,  # (B, C); -1 = choose
     ) -> tuple[Tensor, Tensor]:
         """Ids (B, C) and, given the categories before, their log-probabilities (B, C)."""
+        return self._unroll(hidden, keys, is_source, source_ids, noise, allowed, forced)
+
+    def _unroll(
+        self,
+        hidden: Tensor,
+        keys: Tensor,
+        is_source: Tensor,
+        source_ids: Tensor,
+        noise: Tensor,
+        allowed: Tensor,
+        forced: Tensor,
+        restrict: Callable[[Tensor], Tensor] = lambda log_probs: log_probs,
+    ) -> tuple[Tensor, Tensor]:
+        """``restrict`` takes probability from some ids (B, V_c) before one is chosen."""
         heads, events = self.model.heads, self.model.events
+        hidden = hidden[:, None, None]  # (B, 1, 1, D): one position, one category
+        shared, pointer = heads.shared(hidden), heads.pointer(keys, is_source[:, None])
         context = torch.zeros_like(hidden)
+        sizes = self.model.sizes
+        of_category = zip(
+            source_ids.long().unbind(-1),
+            allowed.split(sizes, -1),
+            noise.split(sizes, -1),
+            forced.unbind(-1),
+            strict=True,
+        )
         chosen, log_probs = [], []
-        start = 0
-        for c, size in enumerate(self.model.sizes):
-            features = heads.features(hidden[:, None], context[:, None, None], slice(c, c + 1))
-            scores, gate = heads.copying(features, keys, is_source[:, None])
+        for c, (source, may, its_noise, given) in enumerate(of_category):
+            features = heads.features(hidden, shared, context, heads.category[c])
+            scores, gate = heads.copying(features, pointer)
             logits = heads.category_logits(features[:, :, 0], c)
-            all_ids = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], source_ids[:, :, c].long())[:, 0]
-            all_ids = heads.calibrate(all_ids, c, CHAIN)
-            here = slice(start, start + size)
-            all_ids = torch.where(allowed[:, here], all_ids, -torch.inf).log_softmax(-1)
-            best = (all_ids + noise[:, here]).argmax(-1)
-            id_ = torch.where(forced[:, c] >= 0, forced[:, c].long(), best)
+            raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], source)[:, 0]
+            all_ids = heads.calibrate(raw, c, CHAIN, may)
+            best = (restrict(all_ids) + its_noise).argmax(-1)
+            id_ = torch.where(given >= 0, given.long(), best)
             chosen.append(id_)
             log_probs.append(all_ids.gather(-1, id_[:, None])[:, 0])
-            context = context + events.embed_category(id_, c)
-            start += size
+            context = context + events.embed_category(id_, c)[:, None, None]
         return torch.stack(chosen, -1), torch.stack(log_probs, -1)
+
+
+class NucleusGraph(ChainGraph):
+    """One event from the chain, of each category's nucleus: the most probable ids that reach top_p together.
+
+    A graph of its own, because it sorts: with a vocabulary of thousands that takes longer than the chain.
+    (Holtzman et al. 2020, arXiv 1904.09751)
+    """
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden: Tensor,
+        keys: Tensor,
+        is_source: Tensor,
+        source_ids: Tensor,
+        noise: Tensor,
+        allowed: Tensor,
+        forced: Tensor,
+        temperature: Tensor,  # (B,): at which the nucleus is taken
+        top_p: Tensor,  # (B,)
+    ) -> tuple[Tensor, Tensor]:
+        """Ids (B, C) and their log-probabilities in the whole chain, at no temperature (B, C)."""
+
+        def restrict(log_probs: Tensor) -> Tensor:
+            p = (log_probs / temperature[:, None]).softmax(-1)
+            ordered = p.sort(-1, descending=True).values
+            before = ordered.cumsum(-1) - ordered
+            # the least probability that is still needed; equals of it are in as well
+            least = torch.where(before < top_p[:, None], ordered, 2.0).amin(-1, keepdim=True)
+            return torch.where(p >= least, log_probs, -torch.inf)
+
+        return self._unroll(hidden, keys, is_source, source_ids, noise, allowed, forced, restrict)
+
+
+def graphs_of(model: EventModel) -> dict[str, nn.Module]:
+    """All graphs of a model by name, as backends and bundles know them."""
+    graphs: dict[str, nn.Module] = {f"encode_{name}": EncodeGraph(model, name) for name in model.streams}
+    graphs |= {
+        "decode": DecodeGraph(model),
+        "step": StepGraph(model),
+        "chain": ChainGraph(model),
+        "nucleus": NucleusGraph(model),
+    }
+    return {name: graph.eval() for name, graph in graphs.items()}

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eventmodel.batch import Batch
 from eventmodel.codec import Events
 from eventmodel.config import ModelConfig
-from eventmodel.context import StreamRows, build_batch
+from eventmodel.context import DecoderInputs, StreamRows, decoder_inputs
 from eventmodel.engine.query import Query
 from eventmodel.event_log import history_length, window
 from eventmodel.schema import Schema
 
 
-def lay_out(queries: Sequence[Query], schema: Schema, config: ModelConfig) -> Batch:
-    """One batch of all queries, ready to encode and to decode the first future event."""
+def lay_out(
+    queries: Sequence[Query], schema: Schema, config: ModelConfig
+) -> tuple[list[tuple[str, StreamRows]], DecoderInputs]:
+    """All queries together: the histories to encode, by stream, and what decodes the first future event."""
     streams = []
     past = np.full((len(queries), config.focus_events), -1)
     focus = [stream.name for stream in schema.streams].index(schema.focus)
@@ -38,7 +39,8 @@ def lay_out(queries: Sequence[Query], schema: Schema, config: ModelConfig) -> Ba
             has_focus = entity[:, 0] >= 0
             at = np.maximum(entity[has_focus, 0], 0)
             past[has_focus] = window(end[at], length[at], config.focus_events, align="right")
-    return build_batch(
+    names = [stream.name for stream in schema.streams]
+    return list(zip(names, streams, strict=True)), decoder_inputs(
         streams,
         focus=focus,
         past=past,

@@ -6,16 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
-from eventmodel.engine.backend import ChainStep, DecodedStep, chain_inputs
-
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxBackend:
     """Runs a bundle's ONNX files."""
 
-    def __init__(self, path: Path, streams: Sequence[str], device: str, threads: int) -> None:
+    def __init__(self, path: Path, graphs: Sequence[str], device: str, threads: int) -> None:
         """
         Args:
             device: ``cpu``, ``cuda``, or ``auto`` for a GPU where onnxruntime finds one. The CUDA
@@ -44,21 +41,17 @@ class OnnxBackend:
                 )
             return session
 
-        self._encode = {name: open_session(f"encode_{name}") for name in streams}
-        self._decode, self._chain = open_session("decode"), open_session("chain")
+        self._sessions = {name: open_session(name) for name in graphs}
+        self._inputs = {name: [i.name for i in s.get_inputs()] for name, s in self._sessions.items()}
 
-    def encode(self, stream: str, batch: StreamBatch) -> np.ndarray:
-        return _run(self._encode[stream], batch)[0]
+    def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self._sessions[graph].run(None, dict(zip(self._inputs[graph], inputs, strict=True)))
 
-    def decode(self, states: np.ndarray, memory: MemoryBatch, sequence: SequenceBatch) -> DecodedStep:
-        return DecodedStep(*_run(self._decode, (states, *memory, *sequence)))
+    def native(self, array: np.ndarray) -> np.ndarray:
+        return array
 
-    def chain(
-        self, step: DecodedStep, source_ids: np.ndarray, noise: np.ndarray, allowed: np.ndarray, forced: np.ndarray
-    ) -> ChainStep:
-        return ChainStep(*_run(self._chain, chain_inputs(step, source_ids, noise, allowed, forced)))
+    def host(self, array: np.ndarray) -> np.ndarray:
+        return array
 
-
-def _run(session: onnxruntime.InferenceSession, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    names = [entry.name for entry in session.get_inputs()]
-    return session.run(None, dict(zip(names, arrays, strict=True)))
+    def zeros(self, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+        return np.zeros(shape, like.dtype)

@@ -15,6 +15,19 @@ class Histories(NamedTuple):
     vocabulary_id: np.ndarray  # (E,) int32: each entity in the vocabulary of its category, 0 if none
 
 
+class Sampling(NamedTuple):
+    """Rollouts that are drawn, in place of the one that takes the most probable event every time."""
+
+    num_samples: int
+    """Rollouts, all from one encoding."""
+    temperature: float = 1.0
+    """Above 0. Below 1 the probable becomes more probable; it is applied after calibration and ``allowed``."""
+    top_p: float = 1.0
+    """Of each category, only the most probable ids that together reach this probability are drawn; 1 is all."""
+    seed: int = 0
+    """The same seed and question, the same rollouts, whatever else is in the batch."""
+
+
 class Query(NamedTuple):
     """One request: what happened, and what is asked about what comes next."""
 
@@ -32,22 +45,28 @@ class Query(NamedTuple):
     """(C,) int32: the ids of an event to score as the next one."""
     quantiles: tuple[float, ...] = ()
     """Increasing levels between 0 and 1, at which each event's time is wanted; they take sampling."""
+    sampling: Sampling | None = None
+    """None takes the most probable event, category by category, at each step."""
 
 
 class Answer(NamedTuple):
-    """What comes next: ``horizon`` events, each given the generated ones before it."""
+    """What comes next: R rollouts of ``horizon`` events each; R is 1 unless samples were asked for."""
 
     log_probs: np.ndarray
-    """(horizon, sum of category sizes) float32: each category's distribution on its own."""
+    """(horizon, sum of category sizes) float32: each category's distribution on its own, given the events that
+    the rollout took before. Of several rollouts the mean of their distributions: what is to be expected of
+    each event whatever came before it."""
     ids: np.ndarray
-    """(horizon, C) int32: the event that the rollout took at each step."""
+    """(R, horizon, C) int32: the events."""
     timestamp: np.ndarray
-    """(horizon,) int64: when it takes place, in microseconds."""
-    observed_log_prob: np.ndarray | None
+    """(R, horizon) int64: when they take place, in microseconds."""
+    log_prob: np.ndarray
+    """(R, horizon) float32: of each event as it was chosen, along the chain, within ``allowed``."""
+    observed_log_prob: np.ndarray | None = None
     """(2, C) float32: of the observed event, each category on its own, then along the chain
     (given the categories before it). The chain's sum is the joint log-probability."""
     observed_entropy: np.ndarray | None = None
     """(C,) float32: of each category on its own: the surprise that was to be expected, whatever
     is ``allowed``."""
     when: np.ndarray | None = None
-    """(horizon, levels) int64: the quantiles of each event's time, in microseconds."""
+    """(horizon, levels) int64: the quantiles of each event's time, in microseconds; of the first rollout."""

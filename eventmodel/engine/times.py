@@ -8,44 +8,38 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eventmodel.engine.backend import Backend, DecodedStep
+from eventmodel.engine.decoding import Decoding
+from eventmodel.engine.noise import gumbel
 
 SAMPLES = 200
 """Events that are sampled for the quantiles of one event's time. The share of samples below a
 moment is within 0.07 of its probability in 95 of 100 cases."""
-SEED = 0
-"""Of all noise."""
 NUMBERS_AT_A_TIME = 2**22
 """Noise and keys of the samples that pass through the chain together: 16 MiB, and the chain works
 with a few arrays as large as this. A batch of any size stays within it."""
-_LEAST = np.float32(1e-9)
 
 
 def sample_events(
-    backend: Backend, step: DecodedStep, source_ids: np.ndarray, allowed: np.ndarray, seeds: Sequence[tuple[int, ...]]
+    decoding: Decoding, rows: np.ndarray, allowed: np.ndarray, seeds: Sequence[tuple[int, ...]]
 ) -> np.ndarray:
-    """Events drawn from the calibrated chain: (B, SAMPLES, C) ids.
+    """Events drawn from the calibrated chain: (n, SAMPLES, C) ids.
 
     Args:
-        step: of B sequences.
-        source_ids: (B, Q, C) the sequences' ids.
-        allowed: (B, V) bool.
+        rows: (n,) the sequences.
+        allowed: (n, V) bool.
         seeds: per sequence, what its noise depends on: non-negative integers.
     """
-    width, n_categories = allowed.shape[1], source_ids.shape[2]
-    total = len(allowed) * SAMPLES
-    chosen = np.empty((total, n_categories), np.int64)
-    generators = [np.random.default_rng((SEED, *seed)) for seed in seeds]
-    at_a_time = max(NUMBERS_AT_A_TIME // (width + step.keys[0].size), 1)
+    width = allowed.shape[1]
+    total = len(rows) * SAMPLES
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    at_a_time = max(NUMBERS_AT_A_TIME // (width + decoding.key_size), 1)
+    chosen = []
     for start in range(0, total, at_a_time):
         row = np.arange(start, min(start + at_a_time, total)) // SAMPLES
-        noise = np.concatenate([_gumbel(generators[i], n, width) for i, n in zip(*_counted(row), strict=True)])
-        # the chain reads no marginals: none are repeated
-        repeated = DecodedStep(step.log_probs[:0], step.hidden[row], step.keys[row], step.is_source[row])
-        free = np.full((len(row), n_categories), -1, np.int32)
-        events = backend.chain(repeated, source_ids[row], noise, allowed[row], free)
-        chosen[start : start + len(row)] = events.chosen
-    return chosen.reshape(-1, SAMPLES, n_categories)
+        noise = np.concatenate([gumbel(generators[i], n, width) for i, n in zip(*_counted(row), strict=True)])
+        chosen.append(decoding.chain(rows[row], noise, allowed[row]).chosen)
+    events = np.concatenate(chosen)
+    return events.reshape(len(rows), SAMPLES, events.shape[1])
 
 
 def quantiles(moments: np.ndarray, levels: Sequence[float]) -> np.ndarray:
@@ -69,10 +63,3 @@ def _counted(row: np.ndarray) -> tuple[list[int], list[int]]:
     """The sequences that a chunk's rows belong to, and how many rows each has in it."""
     sequence, count = np.unique(row, return_counts=True)
     return sequence.tolist(), count.tolist()
-
-
-def _gumbel(generator: np.random.Generator, n: int, width: int) -> np.ndarray:
-    """(n, width) float32; the largest of log p + noise is a draw from p."""
-    exponential = generator.standard_exponential((n, width), np.float32)
-    # an exponential of 0 would be infinite noise, and choose what is impossible
-    return -np.log(np.maximum(exponential, _LEAST))

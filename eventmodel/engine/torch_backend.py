@@ -1,6 +1,6 @@
 """PyTorch: the eager model, or its TorchScript traces."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +8,23 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.bundle import Bundle
-from eventmodel.engine.backend import ChainStep, DecodedStep, chain_inputs
-from eventmodel.engine.graphs import ChainGraph, DecodeGraph, EncodeGraph
+from eventmodel.engine.graphs import graphs_of
 from eventmodel.model import EventModel
 
 Graph = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
 class TorchBackend:
-    """Runs graphs with torch on a CPU or a GPU."""
+    """Runs graphs with torch, on a CPU in fp32 or on a GPU in bf16."""
 
-    def __init__(self, encode: dict[str, Graph], decode: Graph, chain: Graph, device: torch.device) -> None:
-        self._encode, self._decode, self._chain, self._device = encode, decode, chain, device
+    def __init__(self, graphs: Mapping[str, Graph], device: torch.device) -> None:
+        self._graphs, self._device = graphs, device
 
     @classmethod
     def of_model(cls, model: EventModel, device: torch.device) -> "TorchBackend":
         """The eager model."""
-        model = model.to(device).eval()
-        encode: dict[str, Graph] = {name: EncodeGraph(model, name).eval() for name in model.streams}
-        return cls(encode, DecodeGraph(model).eval(), ChainGraph(model).eval(), device)
+        return cls(graphs_of(model.to(device).eval()), device)
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, device: torch.device) -> "TorchBackend":
@@ -38,26 +34,22 @@ class TorchBackend:
         return cls.of_model(model, device)
 
     @classmethod
-    def of_traces(cls, path: Path, streams: Sequence[str], device: torch.device) -> "TorchBackend":
+    def of_traces(cls, path: Path, graphs: Sequence[str], device: torch.device) -> "TorchBackend":
         """TorchScript files of a bundle."""
+        return cls({name: torch.jit.load(path / f"{name}.ts", map_location=device).eval() for name in graphs}, device)
 
-        def load(name: str) -> Graph:
-            return torch.jit.load(path / f"{name}.ts", map_location=device).eval()
+    def run(self, graph: str, inputs: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, ...]:
+        # bf16 has the range of fp32; probabilities are computed in fp32 all the same
+        bf16 = torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda")
+        with torch.inference_mode(), bf16:
+            found = self._graphs[graph](*(self.native(x) if isinstance(x, np.ndarray) else x for x in inputs))
+        return found if isinstance(found, tuple) else (found,)
 
-        return cls({name: load(f"encode_{name}") for name in streams}, load("decode"), load("chain"), device)
+    def native(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def encode(self, stream: str, batch: StreamBatch) -> np.ndarray:
-        return self._run(self._encode[stream], batch)[0]
+    def host(self, array: Tensor) -> np.ndarray:
+        return array.cpu().numpy()
 
-    def decode(self, states: np.ndarray, memory: MemoryBatch, sequence: SequenceBatch) -> DecodedStep:
-        return DecodedStep(*self._run(self._decode, (states, *memory, *sequence)))
-
-    def chain(
-        self, step: DecodedStep, source_ids: np.ndarray, noise: np.ndarray, allowed: np.ndarray, forced: np.ndarray
-    ) -> ChainStep:
-        return ChainStep(*self._run(self._chain, chain_inputs(step, source_ids, noise, allowed, forced)))
-
-    def _run(self, graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        with torch.inference_mode():
-            found = graph(*(torch.from_numpy(np.ascontiguousarray(array)).to(self._device) for array in arrays))
-        return tuple(t.cpu().numpy() for t in (found if isinstance(found, tuple) else (found,)))
+    def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return like.new_zeros(shape)

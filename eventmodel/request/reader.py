@@ -1,13 +1,14 @@
 """A request document to a query: everything that can be checked is checked here, without HTTP and without torch."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple, TypedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, Moment
-from eventmodel.engine.query import Query
+from eventmodel.engine.query import Query, Sampling
 from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of, quoted
 from eventmodel.request.histories import (
     EncodedStream,
@@ -22,6 +23,8 @@ from eventmodel.schema import Schema
 
 DEFAULT_TOP_K = 5
 MAX_QUANTILES = 9
+MAX_SAMPLES = 100
+MAX_TEMPERATURE = 100
 
 
 class Question(TypedDict, total=False):
@@ -37,6 +40,9 @@ class Question(TypedDict, total=False):
     """Per category, the only values that may happen."""
     quantiles: Sequence[float]
     """Levels, lowest first, at which each event's time is wanted; they take sampling, and so time."""
+    sampling: Mapping[str, float]
+    """``num_samples`` rollouts in place of the most probable one, at a ``temperature``, from the ``top_p``
+    most probable values, by a ``seed``."""
     observed: Mapping[str, object]
     """An event to score as the next one, by field name."""
 
@@ -101,6 +107,7 @@ def read_question(
         allowed=_read_allowed(codec, asked.get("allowed")),
         observed=observed,
         quantiles=_read_quantiles(asked.get("quantiles")),
+        sampling=_read_sampling(asked.get("sampling")),
     )
     return PredictRequest(
         query=query,
@@ -338,6 +345,34 @@ def _read_quantiles(value: object) -> tuple[float, ...]:
             message = f"{level} is not above the level before it"
             raise RequestError("quantiles_out_of_order", f"quantiles[{i}]", message, "Send each once, lowest first.")
     return tuple(value)
+
+
+def _read_sampling(value: object) -> Sampling | None:
+    """How rollouts are drawn."""
+    if value is None:
+        return None
+    hint = 'Send {"num_samples": 20}, with "temperature", "top_p" or "seed" beside it.'
+    if not isinstance(value, dict):
+        raise RequestError("not_an_object", "sampling", f"expected an object, not {quoted(value)}", hint)
+    for key in value:
+        if key not in Sampling._fields:
+            message = "sampling has no such key"
+            raise RequestError("unknown_key", f"sampling.{cut(key)}", message, did_you_mean(key, Sampling._fields))
+
+    def read(key: str, kinds: type | UnionType, default: float, is_right: Callable[[Any], bool], what: str) -> Any:
+        found = default if value.get(key) is None else value[key]
+        if not isinstance(found, kinds) or isinstance(found, bool) or not is_right(found):
+            raise RequestError("bad_sampling", f"sampling.{key}", f"{quoted(found)} is not {what}", hint)
+        return found
+
+    number = int | float
+
+    return Sampling(
+        num_samples=read("num_samples", int, 1, lambda n: 1 <= n <= MAX_SAMPLES, f"from 1 to {MAX_SAMPLES}"),
+        temperature=read("temperature", number, 1.0, lambda t: 0 < t <= MAX_TEMPERATURE, "above 0, at most 100"),
+        top_p=read("top_p", number, 1.0, lambda p: 0 < p <= 1, "a share above 0, at most 1"),
+        seed=read("seed", int, 0, lambda n: 0 <= n < 2**63, "a whole number from 0 on"),
+    )
 
 
 def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tuple[np.ndarray | None, int]:

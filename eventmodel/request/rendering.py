@@ -21,6 +21,7 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
     surprise are in nats; they are None where the probability is 0, which only ``allowed`` makes it.
     """
     codec, schema = bundle.codec, bundle.schema
+    sampled = request.query.sampling is not None
     listed = list_values(answer.log_probs, codec.sizes, request.categories, request.top_k)
     shown = [schema.categories[c].name for c in request.categories]
     names = [codec.names[c] for c in request.categories]
@@ -31,18 +32,31 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
         "unknown_values": request.unknown_values,
         "events": [
             {
-                "event": codec.decode(answer.ids[step].tolist(), int(answer.timestamp[step])),
+                **({} if sampled else {"event": _event(codec, answer, 0, step)}),
                 **_when(codec, request.query.quantiles, answer.when, step),
                 "categories": dict(zip(shown, _distributions(listed, step, names), strict=True)),
             }
             for step in range(len(answer.log_probs))
         ],
     }
+    if sampled:
+        body["rollouts"] = [
+            {
+                "events": [_event(codec, answer, rollout, step) for step in range(answer.ids.shape[1])],
+                "log_probability": answer.log_prob[rollout].sum(),
+            }
+            for rollout in range(len(answer.ids))
+        ]
     if answer.observed_log_prob is not None and answer.observed_entropy is not None:
         body["observed"] = _observed(
             schema.categories, request.categories, answer.observed_log_prob, answer.observed_entropy
         )
     return body
+
+
+def _event(codec: Codec, answer: Answer, rollout: int, step: int) -> dict[str, str | None]:
+    """One event of a rollout as a record."""
+    return codec.decode(answer.ids[rollout, step].tolist(), int(answer.timestamp[rollout, step]))
 
 
 def plain(rendered: Any) -> Any:

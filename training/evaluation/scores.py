@@ -4,7 +4,7 @@ Everything that is reported of a model (the loss on the validation part, the tab
 comes from ``score``, which keeps a few numbers per target and category.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from eventmodel.heads import MARGINAL, all_log_probs
+from eventmodel.heads import MARGINAL
 from eventmodel.model import EventModel
 from training.prefetch import to_tensors
 from training.sampling import Sampler
@@ -74,7 +74,7 @@ def thin(positions: np.ndarray, n: int) -> np.ndarray:
 @torch.no_grad()
 def distributions(
     model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device
-) -> Iterator[tuple[Tensor, tuple[list[Tensor], list[Tensor]]]]:
+) -> Iterator[tuple[Tensor, tuple[Sequence[Tensor], Sequence[Tensor]]]]:
     """Event-triggered (now is the event at each position, the target is the one after it), batch by batch.
 
     Yields:
@@ -88,10 +88,10 @@ def distributions(
         batch, targets = to_tensors(arrays, device)
         decoded = model.read(batch)
         alone, chain = (
-            [p[:, 0] for p in all_log_probs(model.predict(decoded, targets.ids, in_chain), targets.source_ids)]
+            model.heads.all_log_probs(model.predict(decoded, targets.ids, in_chain), targets.source_ids)[:, 0]
             for in_chain in (torch.zeros_like(targets.in_chain), torch.ones_like(targets.in_chain))
         )
-        yield targets.ids[:, 0], (alone, chain)
+        yield targets.ids[:, 0], (alone.split(model.sizes, -1), chain.split(model.sizes, -1))
     model.train(was_training)
 
 
