@@ -4,7 +4,6 @@ Id 0 is "unknown or not applicable" in every category. A value that the training
 showed twice is id 0 as well; a value that cannot be read at all is an error.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -129,27 +128,18 @@ class _NumberCoder:
         return (int(np.searchsorted(self._edges, number, side="right")) + 1,)
 
     def encode_column(self, values: Sequence[object]) -> np.ndarray | None:
-        """(n,) ids of numbers, also as text, and blanks; None where a value is something else."""
+        """(n,) ids of numbers, names of buckets and blanks; None where a value is something else."""
         types = set(map(type, values))
         if not types <= {int, float, str, type(None)}:
             return None
-        has_blanks = type(None) in types or "" in values
         try:
-            numbers = np.array(
-                [math.nan if value is None or value == "" else float(value) for value in values]  # type: ignore[arg-type]
-                if has_blanks or str in types
-                else values,
-                np.float64,
-            )
+            if types <= {int, float}:
+                numbers = np.array(values, np.float64)
+                return np.searchsorted(self._edges, numbers, side="right") + 1 if np.isfinite(numbers).all() else None
+            ids = {value: self.encode(value)[0] for value in set(values)}  # few: buckets, or blanks
         except (ValueError, OverflowError):
             return None
-        ids = np.searchsorted(self._edges, numbers, side="right") + 1
-        if not np.isfinite(numbers).all():
-            is_blank = np.array([value is None or value == "" for value in values], bool)
-            if not np.isfinite(numbers[~is_blank]).all():
-                return None
-            ids[is_blank] = 0
-        return ids
+        return np.fromiter(map(ids.__getitem__, values), np.int32, len(values))
 
 
 class _KeyCoder:

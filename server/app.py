@@ -42,12 +42,16 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app.add_exception_handler(Exception, _any_error)
     app.add_route(LIVE, live, include_in_schema=False)
     app.add_route(READY, ready(status), include_in_schema=False)
-    app.add_route(METRICS, lambda _: metrics(), include_in_schema=False)
+    app.add_route(METRICS, _metrics, include_in_schema=False)
     app.add_route(INFO, info(bundle, settings), include_in_schema=False)
     describe(app, bundle, PATH)
     announce_model(bundle)
     _greet_when_ready(app, settings, bundle)
     return server
+
+
+async def _metrics(_: Request) -> Response:
+    return metrics()
 
 
 async def _request_error(_: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ Private methods are overridden here: ``tests/test_server_litserve.py`` holds wha
 
 import asyncio
 import copy
+import gc
 import logging
 import math
 import multiprocessing
@@ -100,6 +101,7 @@ class EventServer(LitServer):
         """Of one HTTP process: receive answers, and follow the model process."""
         QUEUE_DEPTH.set(0)  # a predecessor may have died with requests in it
         consumer: int = app.response_queue_id  # type: ignore[attr-defined]
+        gc.freeze()  # what is there now stays; looking through it again and again takes time from requests
         self.client.start()
         tasks = [
             asyncio.create_task(
@@ -163,7 +165,9 @@ class EventServer(LitServer):
         failed_starts = 0
         while True:
             model = self._model_process
-            wait([model.sentinel, *(process.sentinel for process in uvicorn_workers.values())], timeout=_LOOK_S)
+            running = {process.sentinel: process for process in (model, *uvicorn_workers.values())}
+            for sentinel in wait(list(running), timeout=_LOOK_S):
+                running[cast(int, sentinel)].join(_LOOK_S)  # its end is seen before its exit code is there
             for number, process in uvicorn_workers.items():
                 if process.exitcode is not None:
                     logger.error("HTTP process %d died (%s); another one starts.", number, process.exitcode)

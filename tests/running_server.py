@@ -61,6 +61,11 @@ class Server:
         """The one that was spawned; HTTP processes are forked and look like the main one."""
         return next(pid for pid, command in self.processes().items() if "spawn_main" in command)
 
+    def resident(self) -> int:
+        """Memory of all processes, in bytes."""
+        pids = [self.process.pid, *self.processes()]
+        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 for pid in pids)
+
     def http_processes(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "server_example" in command]
 

@@ -1,0 +1,26 @@
+"""The engine without a server: python -m benchmarks.serving.raw BUNDLE BATCH SECONDS prints queries per second."""
+
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+from benchmarks.serving.bodies import make_bodies
+from benchmarks.serving.peers.model import Model
+
+
+def main(bundle: Path, batch: int, seconds: float) -> float:
+    """Answer batches of different queries, one after the other, for that long."""
+    model = Model(bundle)
+    requests = [model.read(body) for body in make_bodies(model.bundle, "rows", 128)]
+    queue = cycle(requests)
+    model.answer(list(islice(queue, batch)))
+    started, n = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds or not n:
+        model.answer(list(islice(queue, batch)))
+        n += batch
+    return n / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    print(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
