@@ -10,7 +10,6 @@ from torch import Tensor
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
-from eventmodel.heads import target_log_probs
 from eventmodel.model import EventModel
 from training.prefetch import to_tensors
 from training.sampling import Sampler
@@ -59,7 +58,7 @@ def test_every_category_is_a_distribution(model: EventModel, small_log: EventLog
 def test_the_probability_of_a_target_is_that_of_the_distribution(model: EventModel, small_log: EventLog) -> None:
     batch, targets = sample(small_log)
     output = model(batch, targets)
-    direct = target_log_probs(output, targets.ids, batch.sequence.ids)
+    direct = model.heads.target_log_probs(output, targets.ids, batch.sequence.ids)
     for c, log_probs in enumerate(model.heads.all_log_probs(output, batch.sequence.ids).split(model.sizes, -1)):
         looked_up = log_probs.gather(-1, targets.ids[:, :, c, None])[..., 0]
         torch.testing.assert_close(direct[..., c], looked_up, atol=1e-5, rtol=1e-4)
@@ -168,7 +167,7 @@ def test_every_weight_takes_part_in_training(small_log: EventLog) -> None:
     model = EventModel(CONFIG, small_log.codec)
     batch, targets = sample(small_log, size=40)
     targets = targets._replace(in_chain=torch.arange(40) % 2 == 0)
-    target_log_probs(model(batch, targets), targets.ids, targets.source_ids).sum().backward()
+    model.heads.target_log_probs(model(batch, targets), targets.ids, targets.source_ids).sum().backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
 

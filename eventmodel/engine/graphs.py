@@ -175,20 +175,22 @@ class ChainGraph(nn.Module):
         hidden = hidden[:, None, None]  # (B, 1, 1, D): one position, one category
         shared, pointer = heads.shared(hidden), heads.pointer(keys, is_source[:, None])
         context = torch.zeros_like(hidden)
-        sizes = self.model.sizes
+        sizes, sources = self.model.sizes, source_ids.long().unbind(-1)
         of_category = zip(
-            source_ids.long().unbind(-1),
+            heads.siblings,
             allowed.split(sizes, -1),
             noise.split(sizes, -1),
             forced.unbind(-1),
             strict=True,
         )
         chosen, log_probs = [], []
-        for c, (source, may, its_noise, given) in enumerate(of_category):
+        for c, (siblings, may, its_noise, given) in enumerate(of_category):
             features = heads.features(hidden, shared, context, heads.category[c])
             scores, gate = heads.copying(features, pointer)
             logits = heads.category_logits(features[:, :, 0], c)
-            raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], source)[:, 0]
+            copy_from = heads.copy_from(features[:, :, 0], c)
+            source = torch.stack([sources[of] for of in siblings], -1)
+            raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], copy_from, source)[:, 0]
             all_ids = heads.calibrate(raw, c, CHAIN, may)
             best = (restrict(all_ids) + its_noise).argmax(-1)
             id_ = torch.where(given >= 0, given.long(), best)
