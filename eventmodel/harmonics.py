@@ -87,8 +87,9 @@ class TimeOfDay(nn.Module):
         places = {(category.field, category.part): c for c, category in enumerate(categories)}
         self.hours = [c for (_, part), c in places.items() if part == "Hour"]
         self.minutes = [places[categories[c].field, "Minute"] for c in self.hours]
-        angle = 2 * torch.pi * torch.arange(MINUTES)[:, None] * torch.tensor(PER_DAY) / MINUTES
-        phase = torch.cat((angle.cos(), angle.sin()), 1) * len(PER_DAY) ** -0.5
+        angle = 2 * np.pi * np.arange(MINUTES)[:, None] * np.array(PER_DAY) / MINUTES
+        waves = np.concatenate((np.cos(angle), np.sin(angle)), 1) / np.sqrt(len(PER_DAY))
+        phase = torch.from_numpy(waves.astype(np.float32))
         # row 0 is a time that is not known
         self.register_buffer("phase", torch.cat((torch.zeros_like(phase[:1]), phase)), persistent=False)
         self.map = nn.Linear(len(self.hours) * phase.shape[1], d_model, bias=False)

@@ -77,6 +77,54 @@ def test_a_future_event_never_reaches_an_earlier_prediction(model: EventModel, s
     assert not torch.equal(before[:, later + 1], after[:, later + 1])
 
 
+def test_what_is_known_of_now_never_reaches_an_event_after_it(model: EventModel, small_log: EventLog) -> None:
+    batch, targets = sample(small_log)
+    sequence = batch.sequence
+    later = sequence.gap.clone()
+    later[:, CONFIG.focus_events] += 5
+    changed = batch._replace(sequence=sequence._replace(gap=later, now_hour=(sequence.now_hour + 7) % 24))
+    before, after = predict(model, batch, targets), predict(model, changed, targets)
+    assert not torch.equal(before[:, 0], after[:, 0])
+    assert torch.equal(before[:, 1:], after[:, 1:])
+
+
+def test_a_now_that_nothing_is_known_of_is_the_newest_event(model: EventModel, small_log: EventLog) -> None:
+    sequence = sample(small_log)[0].sequence
+    p = CONFIG.focus_events
+    x = model.events(sequence.ids, sequence.gap, sequence.weekday)
+    x[:, p] = x[:, p - 1]
+    memory = torch.randn(len(x), 3, CONFIG.d_model)
+    hidden, _ = model.predictor(x, sequence.is_token, memory, torch.ones(memory.shape[:2], dtype=torch.bool))
+    torch.testing.assert_close(hidden[:, p], hidden[:, p - 1])
+
+
+def test_a_value_is_copied_from_any_category_of_its_vocabulary(model: EventModel, small_log: EventLog) -> None:
+    batch, targets = sample(small_log)
+    names = [c.name for c in small_log.schema.categories]
+    actor, recipient = names.index("ActorRecordId"), names.index("RecipientRecordId")
+    output = model(batch, targets)
+    # all of the recipient's probability on the first target's actor, by the event before NOW
+    scores = torch.full_like(output.copy_scores, -1e4)
+    scores[..., CONFIG.focus_events - 1] = 0
+    copy_from = torch.full_like(output.copy_from, -1e4)
+    copy_from[:, :, recipient, actor] = 0
+    copying = output._replace(copy_scores=scores, copy_gate=torch.full_like(output.copy_gate, 1e4), copy_from=copy_from)
+    found = model.heads.all_log_probs(copying, batch.sequence.ids).split(model.sizes, -1)[recipient]
+    newest_actor = batch.sequence.ids[:, CONFIG.focus_events - 1, actor].long()
+    assert torch.equal(found[:, 0].argmax(-1), newest_actor)
+    torch.testing.assert_close(found[:, 0].amax(-1), torch.zeros(len(found)))
+
+
+def test_ids_that_mean_something_else_are_never_copied(model: EventModel, small_log: EventLog) -> None:
+    batch, targets = sample(small_log)
+    share = model(batch, targets).copy_from.softmax(-1)
+    categories = small_log.schema.categories
+    for i, one in enumerate(categories):
+        for j, other in enumerate(categories):
+            may_copy = i == j or (one.vocabulary, one.part) == (other.vocabulary, other.part) != (None, None)
+            assert share[..., i, j].any() == may_copy
+
+
 def test_a_later_event_of_a_history_never_reaches_an_earlier_state(model: EventModel, small_log: EventLog) -> None:
     stream = sample(small_log)[0].streams[0]
     shorter = stream._replace(length=torch.clamp(stream.length, max=4))
