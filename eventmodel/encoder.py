@@ -73,13 +73,17 @@ class EventEncoder(nn.Module):
         rows = ids + self.row_offset
         return self.row[rows] == rows
 
+    def embeddings(self) -> Tensor:
+        """The table (rows, D) that ids are looked up in."""
+        return self.ordered(self.table)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Each category's embedding: ids (..., C) to (..., C, D)."""
-        return F.embedding(self.row[ids + self.row_offset], self.ordered(self.table))
+        return F.embedding(self.row[ids + self.row_offset], self.embeddings())
 
-    def embed_category(self, ids: Tensor, category: int) -> Tensor:
-        """One category's embedding: ids (...) to (..., D)."""
-        return F.embedding(self.row[ids + self.row_offset[category]], self.ordered(self.table))
+    def embed_category(self, ids: Tensor, category: int, table: Tensor) -> Tensor:
+        """One category's embedding: ids (...) to (..., D); ``table`` from ``embeddings``."""
+        return F.embedding(self.row[ids + self.row_offset[category]], table)
 
     def forward(self, ids: Tensor, gap: Tensor, weekday: Tensor) -> Tensor:
         """ids (..., C), gap (...), weekday (...) to vectors (..., D)."""
@@ -88,7 +92,7 @@ class EventEncoder(nn.Module):
         else:
             rows = self.row[ids + self.row_offset].flatten(0, -2)
             # one fused gather-and-sum: never holds C vectors per event
-            summed = F.embedding_bag(rows, self.ordered(self.table), mode="sum").unflatten(0, ids.shape[:-1])
+            summed = F.embedding_bag(rows, self.embeddings(), mode="sum").unflatten(0, ids.shape[:-1])
         return self.norm(summed + self.gap(gap) + self.weekday(weekday) + self.time_of_day(ids))
 
 

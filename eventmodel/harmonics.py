@@ -42,6 +42,7 @@ class OrderedRows(nn.Module):
     """Adds to a table (rows, D) what is smooth about its ordered rows."""
 
     features: Tensor
+    place: Tensor
 
     def __init__(
         self,
@@ -59,18 +60,25 @@ class OrderedRows(nn.Module):
         """
         super().__init__()
         blocks = [torch.from_numpy(harmonics(c, size)) for c, size in zip(categories, sizes, strict=True)]
-        n_rows = max(start + size for start, size in zip(starts, sizes, strict=True))
-        features = torch.zeros(n_rows, sum(block.shape[1] for block in blocks))
-        column = 0
+        features = torch.zeros(1 + sum(len(block) for block in blocks if block.shape[1]), 0)
+        place = torch.zeros(max(start + size for start, size in zip(starts, sizes, strict=True)), dtype=torch.int64)
+        n = 1
         for start, block in zip(starts, blocks, strict=True):
-            features[start : start + block.shape[0], column : column + block.shape[1]] = block
-            column += block.shape[1]
-        self.register_buffer("features", features, persistent=False)  # (rows, F)
+            rows, width = block.shape
+            if not width:
+                continue
+            features = F.pad(features, (0, width))
+            features[n : n + rows, -width:] = block
+            place[start : start + rows] = torch.arange(n, n + rows)
+            n += rows
+        # of ordered rows only, because most rows are names; the first one is that of names
+        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("place", place, persistent=False)  # (rows,)
         self.weight = nn.Parameter(torch.randn(features.shape[1], d_model) * std)
 
     def forward(self, table: Tensor) -> Tensor:
         """Table (rows, D) to the same shape."""
-        return torch.addmm(table, self.features, self.weight)
+        return table + F.embedding(self.place, self.features @ self.weight)
 
 
 class TimeOfDay(nn.Module):

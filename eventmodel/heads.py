@@ -127,11 +127,9 @@ class Heads(nn.Module):
         term, factor = (a + b for a, b in zip(shared.chunk(2, -1), category.chunk(2, -1), strict=True))
         return self.norm(hidden + self.down(F.gelu(term + self.context(context)) * factor))
 
-    def category_logits(self, features: Tensor, category: int) -> Tensor:
-        """One category's vocabulary logits: features (..., D) to (..., V_c)."""
-        start = sum(self.sizes[:category])
-        rows = slice(start, start + self.sizes[category])
-        return F.linear(features, self.ordered(self.out)[rows], self.bias[rows])
+    def outputs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Per category the rows (V_c, D) and biases (V_c,) that make logits of its features."""
+        return tuple(zip(self.ordered(self.out).split(self.sizes), self.bias.split(self.sizes), strict=True))
 
     def calibrate(self, log_probs: Tensor, category: int, kind: int, allowed: Tensor | None = None) -> Tensor:
         """One category's log-probabilities (..., V_c) at its temperature.
@@ -210,8 +208,7 @@ class Heads(nn.Module):
             keys, is_source: as in ``pointer``.
         """
         features = self.features(hidden[:, :, None], self.shared(hidden)[:, :, None], context, self.category)
-        out = self.ordered(self.out).split(self.sizes)
-        logits = tuple(map(F.linear, features.unbind(2), out, self.bias.split(self.sizes)))
+        logits = tuple(F.linear(x, *output) for x, output in zip(features.unbind(2), self.outputs(), strict=True))
         copy_from = (self.copied(features) + self.copied_bias).masked_fill(~self.is_sibling, _NEVER)
         return HeadOutput(logits, *self.copying(features, self.pointer(keys, is_source)), copy_from)
 

@@ -10,6 +10,7 @@ V the sum of all category sizes.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
@@ -175,19 +176,20 @@ class ChainGraph(nn.Module):
         hidden = hidden[:, None, None]  # (B, 1, 1, D): one position, one category
         shared, pointer = heads.shared(hidden), heads.pointer(keys, is_source[:, None])
         context = torch.zeros_like(hidden)
-        sizes, sources = self.model.sizes, source_ids.long().unbind(-1)
+        sizes, sources, table = self.model.sizes, source_ids.long().unbind(-1), events.embeddings()
         of_category = zip(
             heads.siblings,
+            heads.outputs(),
             allowed.split(sizes, -1),
             noise.split(sizes, -1),
             forced.unbind(-1),
             strict=True,
         )
         chosen, log_probs = [], []
-        for c, (siblings, may, its_noise, given) in enumerate(of_category):
+        for c, (siblings, output, may, its_noise, given) in enumerate(of_category):
             features = heads.features(hidden, shared, context, heads.category[c])
             scores, gate = heads.copying(features, pointer)
-            logits = heads.category_logits(features[:, :, 0], c)
+            logits = F.linear(features[:, :, 0], *output)
             copy_from = heads.copy_from(features[:, :, 0], c)
             source = torch.stack([sources[of] for of in siblings], -1)
             raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], copy_from, source)[:, 0]
@@ -196,7 +198,7 @@ class ChainGraph(nn.Module):
             id_ = torch.where(given >= 0, given.long(), best)
             chosen.append(id_)
             log_probs.append(all_ids.gather(-1, id_[:, None])[:, 0])
-            context = context + events.embed_category(id_, c)[:, None, None]
+            context = context + events.embed_category(id_, c, table)[:, None, None]
         return torch.stack(chosen, -1), torch.stack(log_probs, -1)
 
 
