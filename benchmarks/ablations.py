@@ -54,6 +54,21 @@ def _without_copy(trainer: Trainer) -> None:
     )
 
 
+def _without_siblings(trainer: Trainer) -> None:
+    is_sibling = trainer.model.heads.is_sibling
+    is_sibling.copy_(torch.eye(len(is_sibling), dtype=torch.bool))
+
+
+def _with_now_in_a_place_of_its_own(trainer: Trainer) -> None:
+    trainer.model.predictor.focus_events = 0
+
+
+def _without_harmonics(trainer: Trainer) -> None:
+    model = trainer.model
+    for weight in (model.events.ordered.weight, model.events.time_of_day.map.weight, model.heads.ordered.weight):
+        weight.requires_grad_(False).zero_()
+
+
 def _without_chain(trainer: Trainer) -> None:
     predict = trainer.model.predict
     trainer.model.predict = lambda decoded, ids, in_chain: predict(  # type: ignore[method-assign]
@@ -98,6 +113,9 @@ CHANGES: dict[str, Change] = {
 }
 CRIPPLES: dict[str, Cripple] = {
     "no copy": _without_copy,
+    "no copy from another category": _without_siblings,
+    "NOW in a place of its own": _with_now_in_a_place_of_its_own,
+    "no harmonics": _without_harmonics,
     "no chain": _without_chain,
     "no gap, no weekday": _without_gap_and_weekday,
     "focus stream only": _without_other_streams,

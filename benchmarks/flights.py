@@ -34,7 +34,7 @@ class FlightsConfig:
     """The prepared flights log."""
     out: Path
     """Directory for the runs, one per seed."""
-    preset: Literal["quickstart", "base", "large"] = "quickstart"
+    preset: Literal["quickstart", "workforce", "base", "large"] = "quickstart"
     """What to train."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from eventmodel.config import ModelConfig
-from eventmodel.heads import target_log_probs
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
 from training.evaluation import Evaluation, choose, evaluate
@@ -153,7 +152,7 @@ def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bf16 autocast"):
             output = model(batch, targets)
-        log_probs = target_log_probs(output, targets.ids, targets.source_ids)
+        log_probs = model.heads.target_log_probs(output, targets.ids, targets.source_ids)
         means = category_sums(log_probs, targets.is_target) / targets.is_target.sum()
         (means.sum() if cell.loss == "sum" else means.mean()).backward()
         norms.append(clip_grad_norm_(model.parameters(), 1.0 if cell.clips else math.inf).float())

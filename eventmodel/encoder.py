@@ -13,20 +13,27 @@ from torch import Tensor, nn
 from eventmodel.batch import StreamBatch
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
+from eventmodel.harmonics import OrderedRows, TimeOfDay
 from eventmodel.layers import Block
+from eventmodel.schema import Category
+
+_STD = 0.02
+"""Of the initial embeddings."""
 
 
 class EventEncoder(nn.Module):
     """The sum of an event's embeddings, then a norm.
 
-    One table holds all categories (fields that share a vocabulary share its rows). Weekday and
-    gap are context: read, never predicted.
+    One table holds all categories (fields that share a vocabulary share its rows). Weekday, gap
+    and the times of day are context: read, never predicted.
     """
 
     row_offset: Tensor
     row: Tensor
 
-    def __init__(self, d_model: int, sizes: tuple[int, ...], row_offset: tuple[int, ...]) -> None:
+    def __init__(
+        self, d_model: int, categories: tuple[Category, ...], sizes: tuple[int, ...], row_offset: tuple[int, ...]
+    ) -> None:
         """
         Args:
             sizes: ids per category.
@@ -41,8 +48,10 @@ class EventEncoder(nn.Module):
         self.weekday = nn.Embedding(N_WEEKDAYS, d_model)
         self.gap = nn.Embedding(N_GAP_BUCKETS, d_model)
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.ordered = OrderedRows(d_model, categories, sizes, row_offset, _STD)
+        self.time_of_day = TimeOfDay(d_model, categories, _STD)
         for weight in (self.table, self.weekday.weight, self.gap.weight):
-            nn.init.normal_(weight, std=0.02)
+            nn.init.normal_(weight, std=_STD)
 
     @torch.no_grad()
     def read_unseen_as_unknown(self, counts: Sequence[np.ndarray]) -> None:
@@ -64,13 +73,17 @@ class EventEncoder(nn.Module):
         rows = ids + self.row_offset
         return self.row[rows] == rows
 
+    def embeddings(self) -> Tensor:
+        """The table (rows, D) that ids are looked up in."""
+        return self.ordered(self.table)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Each category's embedding: ids (..., C) to (..., C, D)."""
-        return F.embedding(self.row[ids + self.row_offset], self.table)
+        return F.embedding(self.row[ids + self.row_offset], self.embeddings())
 
-    def embed_category(self, ids: Tensor, category: int) -> Tensor:
-        """One category's embedding: ids (...) to (..., D)."""
-        return F.embedding(self.row[ids + self.row_offset[category]], self.table)
+    def embed_category(self, ids: Tensor, category: int, table: Tensor) -> Tensor:
+        """One category's embedding: ids (...) to (..., D); ``table`` from ``embeddings``."""
+        return F.embedding(self.row[ids + self.row_offset[category]], table)
 
     def forward(self, ids: Tensor, gap: Tensor, weekday: Tensor) -> Tensor:
         """ids (..., C), gap (...), weekday (...) to vectors (..., D)."""
@@ -79,8 +92,8 @@ class EventEncoder(nn.Module):
         else:
             rows = self.row[ids + self.row_offset].flatten(0, -2)
             # one fused gather-and-sum: never holds C vectors per event
-            summed = F.embedding_bag(rows, self.table, mode="sum").unflatten(0, ids.shape[:-1])
-        return self.norm(summed + self.gap(gap) + self.weekday(weekday))
+            summed = F.embedding_bag(rows, self.embeddings(), mode="sum").unflatten(0, ids.shape[:-1])
+        return self.norm(summed + self.gap(gap) + self.weekday(weekday) + self.time_of_day(ids))
 
 
 class StreamEncoder(nn.Module):

@@ -4,9 +4,11 @@ One set of heads, conditioned on the event's earlier categories. With an empty c
 give marginals; with it, the chain rule's factors. In every category the vocabulary's softmax is
 mixed with a pointer over the events that the decoder has read: an aircraft's own number, the
 month that the training part never saw, and yesterday's departure time are all best copied.
+The pointer copies from every category whose ids mean the same: an aircraft leaves from where it was
+going to, a break that ends began at the time of the event before.
 
 Shapes: B samples, N scored positions, Q sequence positions, C categories, V_c ids of category c,
-D d_model.
+G_c categories that share the ids of category c, D d_model.
 """
 
 from collections.abc import Sequence
@@ -17,11 +19,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eventmodel.harmonics import OrderedRows
+from eventmodel.schema import Category
+
 _NEVER = -1e4
 """A log-weight that is zero in every precision, and whose gradient is not NaN."""
 
 MARGINAL, CHAIN = 0, 1
 """Rows of the temperatures: categories on their own, and given the event's earlier ones."""
+
+
+def siblings(categories: tuple[Category, ...]) -> tuple[tuple[int, ...], ...]:
+    """Per category, those whose ids mean the same: of one vocabulary, or one part of a datetime."""
+
+    def meaning(category: Category) -> tuple[str | None, str]:
+        # a vocabulary may bear the name of a category that is not its own
+        is_alone = category.vocabulary is None and category.part is None
+        return (category.name if is_alone else category.vocabulary, category.part or category.kind)
+
+    meanings = [meaning(category) for category in categories]
+    return tuple(tuple(i for i, other in enumerate(meanings) if other == own) for own in meanings)
 
 
 class HeadOutput(NamedTuple):
@@ -30,6 +47,7 @@ class HeadOutput(NamedTuple):
     logits: tuple[Tensor, ...]  # per category (B, N, V_c)
     copy_scores: Tensor  # (B, N, C, Q)
     copy_gate: Tensor  # (B, N, C): logit of copying against the vocabulary
+    copy_from: Tensor  # (B, N, C, C): scores of the category that each one copies from
 
 
 class Heads(nn.Module):
@@ -39,26 +57,44 @@ class Heads(nn.Module):
     category_of: Tensor
     first: Tensor
     log_size: Tensor
+    is_sibling: Tensor
+    pair: Tensor
 
-    def __init__(self, d_model: int, sizes: tuple[int, ...], plain: bool = False) -> None:
+    def __init__(
+        self, d_model: int, categories: tuple[Category, ...], sizes: tuple[int, ...], plain: bool = False
+    ) -> None:
         """
         Args:
+            sizes: ids per category.
             plain: independent heads that copy nothing.
         """
         super().__init__()
         self.sizes, self.plain = sizes, plain
+        self.siblings = siblings(categories)
         self.hidden_norm = nn.RMSNorm(d_model, eps=1e-6)
-        self.hidden = nn.Linear(d_model, d_model, bias=False)
+        self.hidden = nn.Linear(d_model, 2 * d_model, bias=False)  # what is added to the context, and a factor
         self.context = nn.Linear(d_model, d_model, bias=False)
-        self.category = nn.Parameter(torch.randn(len(sizes), d_model) * 0.5)
+        self.category = nn.Parameter(
+            torch.cat((torch.randn(len(sizes), d_model) * 0.5, torch.ones(len(sizes), d_model)), 1)
+        )
         self.down = nn.Linear(d_model, d_model, bias=False)
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
         self.out = nn.Parameter(torch.randn(sum(sizes), d_model) * d_model**-0.5)
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
+        starts = tuple(sum(sizes[:c]) for c in range(len(sizes)))
+        self.ordered = OrderedRows(d_model, categories, sizes, starts, 0.1 * d_model**-0.5)
         self.key = nn.Linear(d_model, d_model, bias=False)
         self.gate = nn.Linear(d_model, 1)
+        self.copied = nn.Linear(d_model, len(sizes), bias=False)
+        self.copied_bias = nn.Parameter(2.0 * torch.eye(len(sizes)))  # at first mostly from the category itself
+        nn.init.zeros_(self.copied.weight)
         # (2, C): fitted on the validation part when training ends; saved with the weights
         self.register_buffer("temperature", torch.ones(2, len(sizes)))
+        pair = torch.tensor([(c, of) for c, group in enumerate(self.siblings) for of in group]).T
+        self.register_buffer("pair", pair, persistent=False)  # (2, sum of G_c): a category, and one that it copies from
+        is_sibling = torch.zeros(len(sizes), len(sizes), dtype=torch.bool)
+        is_sibling[pair[0], pair[1]] = True
+        self.register_buffer("is_sibling", is_sibling, persistent=False)  # (C, C)
         size = torch.tensor(sizes)
         # of all categories' ids, one after the other: each one's category (V,), and where each category starts (C,)
         self.register_buffer("category_of", torch.repeat_interleave(torch.arange(len(sizes)), size), persistent=False)
@@ -88,13 +124,12 @@ class Heads(nn.Module):
         """
         if self.plain:
             context = torch.zeros_like(context)
-        return self.norm(hidden + self.down(F.gelu(shared + self.context(context) + category)))
+        term, factor = (a + b for a, b in zip(shared.chunk(2, -1), category.chunk(2, -1), strict=True))
+        return self.norm(hidden + self.down(F.gelu(term + self.context(context)) * factor))
 
-    def category_logits(self, features: Tensor, category: int) -> Tensor:
-        """One category's vocabulary logits: features (..., D) to (..., V_c)."""
-        start = sum(self.sizes[:category])
-        rows = slice(start, start + self.sizes[category])
-        return F.linear(features, self.out[rows], self.bias[rows])
+    def outputs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Per category the rows (V_c, D) and biases (V_c,) that make logits of its features."""
+        return tuple(zip(self.ordered(self.out).split(self.sizes), self.bias.split(self.sizes), strict=True))
 
     def calibrate(self, log_probs: Tensor, category: int, kind: int, allowed: Tensor | None = None) -> Tensor:
         """One category's log-probabilities (..., V_c) at its temperature.
@@ -121,8 +156,10 @@ class Heads(nn.Module):
         unscaled = (torch.cat(output.logits, -1).float() - peak[..., self.category_of]).exp()  # (B, N, V)
         share = torch.sigmoid(output.copy_gate.float())  # (B, N, C)
         vocabulary = unscaled * ((1 - share) / self._sum(unscaled))[..., self.category_of]
-        copies = output.copy_scores.float().softmax(-1) * share[..., None]  # (B, N, C, Q)
-        place = source.transpose(1, 2) + self.first[:, None]  # (B, C, Q), among V
+        of, copied = self.pair
+        share = (output.copy_from.float().softmax(-1) * share[..., None])[:, :, of, copied]  # (B, N, pairs)
+        copies = output.copy_scores.float().softmax(-1)[:, :, of] * share[..., None]  # (B, N, pairs, Q)
+        place = source.transpose(1, 2)[:, copied] + self.first[of, None]  # (B, pairs, Q), among V
         place = place[:, None].expand(-1, copies.shape[1], -1, -1).flatten(2)
         return vocabulary.scatter_add(-1, place, copies.flatten(2)).clamp_min(1e-30).log()
 
@@ -157,6 +194,11 @@ class Heads(nn.Module):
         gate = self.gate(features)[..., 0]
         return scores.masked_fill(pointer.is_nothing, _NEVER), gate.masked_fill(pointer.is_empty, _NEVER)
 
+    def copy_from(self, features: Tensor, category: int) -> Tensor:
+        """Scores of the categories that one category copies from, in their order: (..., D) to (..., G_c)."""
+        group = list(self.siblings[category])
+        return F.linear(features, self.copied.weight[group], self.copied_bias[category, group])
+
     def forward(self, hidden: Tensor, context: Tensor, keys: Tensor, is_source: Tensor) -> HeadOutput:
         """Predictions at N positions.
 
@@ -166,9 +208,37 @@ class Heads(nn.Module):
             keys, is_source: as in ``pointer``.
         """
         features = self.features(hidden[:, :, None], self.shared(hidden)[:, :, None], context, self.category)
-        rows = zip(features.unbind(2), self.out.split(self.sizes), self.bias.split(self.sizes), strict=True)
-        logits = tuple(F.linear(*row) for row in rows)
-        return HeadOutput(logits, *self.copying(features, self.pointer(keys, is_source)))
+        logits = tuple(F.linear(x, *output) for x, output in zip(features.unbind(2), self.outputs(), strict=True))
+        copy_from = (self.copied(features) + self.copied_bias).masked_fill(~self.is_sibling, _NEVER)
+        return HeadOutput(logits, *self.copying(features, self.pointer(keys, is_source)), copy_from)
+
+    def target_log_probs(self, output: HeadOutput, target: Tensor, source: Tensor) -> Tensor:
+        """Log-probability of a target in every category, in fp32.
+
+        The same mixture as ``all_log_probs``, without building the distributions.
+
+        Args:
+            target: (B, N, C) int64.
+            source: as in ``all_log_probs``.
+
+        Returns:
+            (B, N, C).
+        """
+        vocabulary = torch.stack(
+            [
+                logits.float().log_softmax(-1).gather(-1, target[..., c, None])[..., 0]
+                for c, logits in enumerate(output.logits)
+            ],
+            -1,
+        )
+        of, copied = self.pair
+        attention = output.copy_scores.float().softmax(-1)[:, :, of]  # (B, N, pairs, Q)
+        is_target = source.transpose(1, 2)[:, None, copied] == target[:, :, of, None]
+        share = output.copy_from.float().softmax(-1)[:, :, of, copied]  # (B, N, pairs)
+        copies = torch.zeros_like(vocabulary).index_add(-1, of, (attention * is_target).sum(-1) * share)
+        gate = output.copy_gate.float()
+        # the floor keeps log and its gradient finite where nothing points at the target
+        return torch.logaddexp(F.logsigmoid(-gate) + vocabulary, F.logsigmoid(gate) + copies.clamp_min(1e-20).log())
 
 
 class Pointer(NamedTuple):
@@ -189,46 +259,21 @@ def earlier_categories(embedded: Tensor) -> Tensor:
     return F.pad(torch.cumsum(embedded, dim=-2)[..., :-1, :], (0, 0, 1, 0))
 
 
-def target_log_probs(output: HeadOutput, target: Tensor, source: Tensor) -> Tensor:
-    """Log-probability of a target in every category, in fp32.
-
-    The same mixture as ``category_log_probs``, without building the distribution.
-
-    Args:
-        target: (B, N, C) int64.
-        source: (B, Q, C) integers: the ids at the positions that copying points to.
-
-    Returns:
-        (B, N, C).
-    """
-    vocabulary = torch.stack(
-        [
-            logits.float().log_softmax(-1).gather(-1, target[..., c, None])[..., 0]
-            for c, logits in enumerate(output.logits)
-        ],
-        -1,
-    )
-    attention = output.copy_scores.float().softmax(-1)  # (B, N, C, Q)
-    copied = (attention * (source.transpose(1, 2)[:, None] == target[..., None])).sum(-1)
-    gate = output.copy_gate.float()
-    # the floor keeps log and its gradient finite where nothing points at the target
-    return torch.logaddexp(F.logsigmoid(-gate) + vocabulary, F.logsigmoid(gate) + copied.clamp_min(1e-20).log())
-
-
-def category_log_probs(logits: Tensor, scores: Tensor, gate: Tensor, source: Tensor) -> Tensor:
+def category_log_probs(logits: Tensor, scores: Tensor, gate: Tensor, copy_from: Tensor, source: Tensor) -> Tensor:
     """One category's whole distribution: vocabulary and copies, mixed in probability.
 
     Args:
         logits: (B, N, V).
         scores: (B, N, Q).
         gate: (B, N).
-        source: (B, Q) int64.
+        copy_from: (B, N, G).
+        source: (B, Q, G) int64.
 
     Returns:
         (B, N, V) fp32 log-probabilities.
     """
     share = torch.sigmoid(gate.float())[..., None]
     vocabulary = logits.float().softmax(-1) * (1 - share)
-    copies = scores.float().softmax(-1) * share
-    index = source[:, None].expand(-1, logits.shape[1], -1)
-    return vocabulary.scatter_add(-1, index, copies).clamp_min(1e-30).log()
+    copies = scores.float().softmax(-1)[..., None] * (copy_from.float().softmax(-1) * share)[:, :, None]
+    index = source.flatten(1)[:, None].expand(-1, logits.shape[1], -1)
+    return vocabulary.scatter_add(-1, index, copies.flatten(2)).clamp_min(1e-30).log()

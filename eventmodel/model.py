@@ -51,12 +51,12 @@ class EventModel(nn.Module):
         self.config, self.schema, self.sizes = config, schema, sizes
         row_offset = table_rows(schema, sizes)
         d_model = config.d_model
-        self.events = EventEncoder(d_model, sizes, row_offset)
+        self.events = EventEncoder(d_model, schema.categories, sizes, row_offset)
         self.streams = nn.ModuleDict(
             {s.name: StreamEncoder(config, history_length(s, config.context_length)) for s in schema.streams}
         )
         self.predictor = EventPredictor(config)
-        self.heads = Heads(d_model, sizes, config.plain)
+        self.heads = Heads(d_model, schema.categories, sizes, config.plain)
 
         self.null_slot = nn.Parameter(torch.randn(d_model) * 0.1)
         self.slot = nn.Embedding(len(schema.streams) + 1, d_model)  # per stream kind; the last one is the focus

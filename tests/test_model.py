@@ -10,7 +10,6 @@ from torch import Tensor
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
-from eventmodel.heads import target_log_probs
 from eventmodel.model import EventModel
 from training.prefetch import to_tensors
 from training.sampling import Sampler
@@ -59,7 +58,7 @@ def test_every_category_is_a_distribution(model: EventModel, small_log: EventLog
 def test_the_probability_of_a_target_is_that_of_the_distribution(model: EventModel, small_log: EventLog) -> None:
     batch, targets = sample(small_log)
     output = model(batch, targets)
-    direct = target_log_probs(output, targets.ids, batch.sequence.ids)
+    direct = model.heads.target_log_probs(output, targets.ids, batch.sequence.ids)
     for c, log_probs in enumerate(model.heads.all_log_probs(output, batch.sequence.ids).split(model.sizes, -1)):
         looked_up = log_probs.gather(-1, targets.ids[:, :, c, None])[..., 0]
         torch.testing.assert_close(direct[..., c], looked_up, atol=1e-5, rtol=1e-4)
@@ -76,6 +75,54 @@ def test_a_future_event_never_reaches_an_earlier_prediction(model: EventModel, s
     after = predict(model, changed, targets)
     assert torch.equal(before[:, : later + 1], after[:, : later + 1])
     assert not torch.equal(before[:, later + 1], after[:, later + 1])
+
+
+def test_what_is_known_of_now_never_reaches_an_event_after_it(model: EventModel, small_log: EventLog) -> None:
+    batch, targets = sample(small_log)
+    sequence = batch.sequence
+    later = sequence.gap.clone()
+    later[:, CONFIG.focus_events] += 5
+    changed = batch._replace(sequence=sequence._replace(gap=later, now_hour=(sequence.now_hour + 7) % 24))
+    before, after = predict(model, batch, targets), predict(model, changed, targets)
+    assert not torch.equal(before[:, 0], after[:, 0])
+    assert torch.equal(before[:, 1:], after[:, 1:])
+
+
+def test_a_now_that_nothing_is_known_of_is_the_newest_event(model: EventModel, small_log: EventLog) -> None:
+    sequence = sample(small_log)[0].sequence
+    p = CONFIG.focus_events
+    x = model.events(sequence.ids, sequence.gap, sequence.weekday)
+    x[:, p] = x[:, p - 1]
+    memory = torch.randn(len(x), 3, CONFIG.d_model)
+    hidden, _ = model.predictor(x, sequence.is_token, memory, torch.ones(memory.shape[:2], dtype=torch.bool))
+    torch.testing.assert_close(hidden[:, p], hidden[:, p - 1])
+
+
+def test_a_value_is_copied_from_any_category_of_its_vocabulary(model: EventModel, small_log: EventLog) -> None:
+    batch, targets = sample(small_log)
+    names = [c.name for c in small_log.schema.categories]
+    actor, recipient = names.index("ActorRecordId"), names.index("RecipientRecordId")
+    output = model(batch, targets)
+    # all of the recipient's probability on the first target's actor, by the event before NOW
+    scores = torch.full_like(output.copy_scores, -1e4)
+    scores[..., CONFIG.focus_events - 1] = 0
+    copy_from = torch.full_like(output.copy_from, -1e4)
+    copy_from[:, :, recipient, actor] = 0
+    copying = output._replace(copy_scores=scores, copy_gate=torch.full_like(output.copy_gate, 1e4), copy_from=copy_from)
+    found = model.heads.all_log_probs(copying, batch.sequence.ids).split(model.sizes, -1)[recipient]
+    newest_actor = batch.sequence.ids[:, CONFIG.focus_events - 1, actor].long()
+    assert torch.equal(found[:, 0].argmax(-1), newest_actor)
+    torch.testing.assert_close(found[:, 0].amax(-1), torch.zeros(len(found)))
+
+
+def test_ids_that_mean_something_else_are_never_copied(model: EventModel, small_log: EventLog) -> None:
+    batch, targets = sample(small_log)
+    share = model(batch, targets).copy_from.softmax(-1)
+    categories = small_log.schema.categories
+    for i, one in enumerate(categories):
+        for j, other in enumerate(categories):
+            may_copy = i == j or (one.vocabulary, one.part) == (other.vocabulary, other.part) != (None, None)
+            assert share[..., i, j].any() == may_copy
 
 
 def test_a_later_event_of_a_history_never_reaches_an_earlier_state(model: EventModel, small_log: EventLog) -> None:
@@ -168,7 +215,7 @@ def test_every_weight_takes_part_in_training(small_log: EventLog) -> None:
     model = EventModel(CONFIG, small_log.codec)
     batch, targets = sample(small_log, size=40)
     targets = targets._replace(in_chain=torch.arange(40) % 2 == 0)
-    target_log_probs(model(batch, targets), targets.ids, targets.source_ids).sum().backward()
+    model.heads.target_log_probs(model(batch, targets), targets.ids, targets.source_ids).sum().backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
 
@@ -189,7 +236,9 @@ def test_an_id_that_training_never_showed_is_read_as_unknown(small_log: EventLog
     january, december, unknown = model.events.embed(ids)[:, month]
     assert torch.equal(december, unknown)
     assert not torch.equal(january, unknown)
-    assert torch.equal(model.events.embed_category(ids[:, month], month), model.events.embed(ids)[:, month])
+    assert torch.equal(
+        model.events.embed_category(ids[:, month], month, model.events.embeddings()), model.events.embed(ids)[:, month]
+    )
 
 
 def test_the_plain_design_has_independent_heads_that_read_and_copy_no_event(small_log: EventLog) -> None:

@@ -25,7 +25,6 @@ import training.run_directory
 import training.trainer
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.checkpoint import load_checkpoint
-from eventmodel.heads import target_log_probs
 from training.config import TrainConfig
 from training.evaluation import Evaluation, evaluate
 from training.loss import NonFiniteLossError
@@ -440,8 +439,8 @@ def test_evaluating_one_by_one_equals_evaluating_at_once(config: TrainConfig) ->
     trainer.model.eval()
     batch, targets = to_tensors(trainer.batches(0), trainer.device)
     with torch.no_grad():
-        whole = target_log_probs(trainer.model(batch, targets), targets.ids, targets.source_ids)
+        whole = trainer.model.heads.target_log_probs(trainer.model(batch, targets), targets.ids, targets.source_ids)
         for i in range(3):
             part = to_tensors(trainer.batches(0, slice(i, i + 1)), trainer.device)
-            alone = target_log_probs(trainer.model(*part), part[1].ids, part[1].source_ids)
+            alone = trainer.model.heads.target_log_probs(trainer.model(*part), part[1].ids, part[1].source_ids)
             torch.testing.assert_close(alone[0], whole[i], atol=1e-4, rtol=1e-4)

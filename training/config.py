@@ -101,6 +101,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_minutes": 2.6,
         "test_samples": 10_000,
     },
+    # a log in which all that matters is the focus's own newest events, and exactly: little is spent on
+    # long histories, more on the decoder and on many targets of each sample; few ids are hidden
+    "workforce": {
+        "model": ModelConfig(
+            d_model=80, n_heads=4, encoder_layers=1, decoder_layers=3, context_length=16, target_length=32, dropout=0.0
+        ),
+        "batch_size": 16,
+        "learning_rate": 4e-3,
+        "warmup_steps": 100,
+        "decay_share": 0.6,
+        "max_minutes": 60.0,
+        "entity_masking": 0.05,
+        "entity_dropout": 0.3,
+        "history_cut": 0.02,
+        "eval_every": 1500,
+        "eval_samples": 2048,
+        "steps": 100_000,
+    },
     "base": {"model": ModelConfig()},
     "large": {
         "model": ModelConfig(d_model=1024, n_heads=16, encoder_layers=6, decoder_layers=6),

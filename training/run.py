@@ -31,7 +31,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class _Preset:
-    preset: Literal["quickstart", "base", "large"] = "base"
+    preset: Literal["quickstart", "workforce", "base", "large"] = "base"
     """Sizes to start from."""
 
 
@@ -42,7 +42,7 @@ def parse_config(arguments: list[str] | None = None) -> TrainConfig:
     return tyro.cli(TrainConfig, args=rest, default=default, prog="python -m training.run", description=_HELP)
 
 
-_HELP = "Train a model. --preset quickstart|base|large sets the values shown as defaults here (base if not given)."
+_HELP = "Train a model. --preset quickstart|workforce|base|large sets the defaults shown here (base if not given)."
 
 
 @contextlib.contextmanager

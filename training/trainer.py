@@ -18,7 +18,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from eventmodel.batch import Batch, Targets
 from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.event_log import EventLog
-from eventmodel.heads import target_log_probs
 from eventmodel.model import EventModel
 from training.config import TrainConfig, changed_fields
 from training.evaluation import choose, evaluate
@@ -172,7 +171,7 @@ class Trainer:
             with self._gradients_stay_here(not is_last):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                     output = self.parallel(batch, targets)
-                log_probs = target_log_probs(output, targets.ids, targets.source_ids)
+                log_probs = self.model.heads.target_log_probs(output, targets.ids, targets.source_ids)
                 sums = category_sums(log_probs, targets.is_target)
                 # gradients are averaged over processes, so each scales its part up
                 (sums.sum() / count * self.world).backward()

@@ -10,6 +10,7 @@ V the sum of all category sizes.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
@@ -175,26 +176,29 @@ class ChainGraph(nn.Module):
         hidden = hidden[:, None, None]  # (B, 1, 1, D): one position, one category
         shared, pointer = heads.shared(hidden), heads.pointer(keys, is_source[:, None])
         context = torch.zeros_like(hidden)
-        sizes = self.model.sizes
+        sizes, sources, table = self.model.sizes, source_ids.long().unbind(-1), events.embeddings()
         of_category = zip(
-            source_ids.long().unbind(-1),
+            heads.siblings,
+            heads.outputs(),
             allowed.split(sizes, -1),
             noise.split(sizes, -1),
             forced.unbind(-1),
             strict=True,
         )
         chosen, log_probs = [], []
-        for c, (source, may, its_noise, given) in enumerate(of_category):
+        for c, (siblings, output, may, its_noise, given) in enumerate(of_category):
             features = heads.features(hidden, shared, context, heads.category[c])
             scores, gate = heads.copying(features, pointer)
-            logits = heads.category_logits(features[:, :, 0], c)
-            raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], source)[:, 0]
+            logits = F.linear(features[:, :, 0], *output)
+            copy_from = heads.copy_from(features[:, :, 0], c)
+            source = torch.stack([sources[of] for of in siblings], -1)
+            raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], copy_from, source)[:, 0]
             all_ids = heads.calibrate(raw, c, CHAIN, may)
             best = (restrict(all_ids) + its_noise).argmax(-1)
             id_ = torch.where(given >= 0, given.long(), best)
             chosen.append(id_)
             log_probs.append(all_ids.gather(-1, id_[:, None])[:, 0])
-            context = context + events.embed_category(id_, c)[:, None, None]
+            context = context + events.embed_category(id_, c, table)[:, None, None]
         return torch.stack(chosen, -1), torch.stack(log_probs, -1)
 
 
