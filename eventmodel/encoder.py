@@ -14,7 +14,7 @@ from eventmodel.batch import StreamBatch
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.harmonics import OrderedRows, TimeOfDay
-from eventmodel.layers import Block
+from eventmodel.layers import Block, RMSNorm
 from eventmodel.schema import Category
 
 _STD = 0.02
@@ -47,7 +47,7 @@ class EventEncoder(nn.Module):
         self.register_buffer("row", torch.arange(n_rows))
         self.weekday = nn.Embedding(N_WEEKDAYS, d_model)
         self.gap = nn.Embedding(N_GAP_BUCKETS, d_model)
-        self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.norm = RMSNorm(d_model)
         self.ordered = OrderedRows(d_model, categories, sizes, row_offset, _STD)
         self.time_of_day = TimeOfDay(d_model, categories, _STD)
         for weight in (self.table, self.weekday.weight, self.gap.weight):
@@ -107,7 +107,7 @@ class StreamEncoder(nn.Module):
         super().__init__()
         self.start = nn.Parameter(torch.randn(config.d_model))
         self.blocks = nn.ModuleList(Block(config, max_events + 1) for _ in range(config.encoder_layers))
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model)
 
     def forward(self, events: Tensor, length: Tensor) -> Tensor:
         """events (E, L, D), length (E,) int64 to states (E, D)."""

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventmodel.harmonics import OrderedRows
+from eventmodel.layers import RMSNorm
 from eventmodel.schema import Category
 
 _NEVER = -1e4
@@ -71,14 +72,14 @@ class Heads(nn.Module):
         super().__init__()
         self.sizes, self.plain = sizes, plain
         self.siblings = siblings(categories)
-        self.hidden_norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.hidden_norm = RMSNorm(d_model)
         self.hidden = nn.Linear(d_model, 2 * d_model, bias=False)  # what is added to the context, and a factor
         self.context = nn.Linear(d_model, d_model, bias=False)
         self.category = nn.Parameter(
             torch.cat((torch.randn(len(sizes), d_model) * 0.5, torch.ones(len(sizes), d_model)), 1)
         )
         self.down = nn.Linear(d_model, d_model, bias=False)
-        self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.norm = RMSNorm(d_model)
         self.out = nn.Parameter(torch.randn(sum(sizes), d_model) * d_model**-0.5)
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
         starts = tuple(sum(sizes[:c]) for c in range(len(sizes)))

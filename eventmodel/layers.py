@@ -15,11 +15,29 @@ from torch import Tensor, nn
 from eventmodel.config import ModelConfig
 
 
+_EPS = 1e-6
+"""Of the norms: keeps a vector of zeros finite."""
+
+
 class KeyValue(NamedTuple):
     """What attention compares with, and what it takes from there; keys are rotated already."""
 
     keys: Tensor  # (B, H, K, d)
     values: Tensor  # (B, H, K, d)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root mean square norm (Zhang and Sennrich 2019, arXiv 1910.07467) with a gain."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, eps=_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (..., D) to the same shape."""
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        # written so that ONNX Runtime takes it for one operation: the exporter's own seven are not recognised
+        return x / (x.pow(2).mean(-1, keepdim=True) + _EPS).sqrt() * self.weight
 
 
 class Rotary(nn.Module):
@@ -169,9 +187,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, max_length: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.attention_norm = RMSNorm(config.d_model)
         self.attention = SelfAttention(config, max_length)
-        self.feed_forward_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.feed_forward_norm = RMSNorm(config.d_model)
         self.feed_forward = FeedForward(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -194,7 +212,7 @@ class DecoderBlock(Block):
 
     def __init__(self, config: ModelConfig, max_length: int) -> None:
         super().__init__(config, max_length)
-        self.cross_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.cross_norm = RMSNorm(config.d_model)
         self.cross = CrossAttention(config)
 
     def read(

@@ -21,7 +21,7 @@ from eventmodel.config import ModelConfig
 from eventmodel.encoder import EventEncoder, StreamEncoder, encode_stream
 from eventmodel.event_log import N_GAP_BUCKETS, history_length
 from eventmodel.heads import HeadOutput, Heads, earlier_categories
-from eventmodel.layers import KeyValue
+from eventmodel.layers import KeyValue, RMSNorm
 from eventmodel.predictor import EventPredictor, Read
 from eventmodel.schema import Schema
 
@@ -61,7 +61,7 @@ class EventModel(nn.Module):
         self.null_slot = nn.Parameter(torch.randn(d_model) * 0.1)
         self.slot = nn.Embedding(len(schema.streams) + 1, d_model)  # per stream kind; the last one is the focus
         self.slot_gap = nn.Embedding(N_GAP_BUCKETS, d_model)
-        self.memory_norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.memory_norm = RMSNorm(d_model)
         self.now = nn.Parameter(torch.randn(d_model) * 0.1)
         self.now_hour = nn.Embedding(24, d_model)
         for embedding in (self.slot, self.slot_gap, self.now_hour):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
-from eventmodel.layers import DecoderBlock, KeyValue
+from eventmodel.layers import DecoderBlock, KeyValue, RMSNorm
 
 
 class Read(NamedTuple):
@@ -33,7 +33,7 @@ class EventPredictor(nn.Module):
         self.focus_events = config.focus_events
         max_length = config.focus_events + config.target_length + 1
         self.blocks = nn.ModuleList(DecoderBlock(config, max_length) for _ in range(config.decoder_layers))
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model)
 
     def forward(self, x: Tensor, is_token: Tensor, memory: Tensor, is_filled: Tensor) -> tuple[Tensor, Read]:
         """Hidden vectors (B, Q, D) of a whole sequence.
