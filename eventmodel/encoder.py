@@ -3,6 +3,8 @@
 Shapes: E entities, L events, C categories, D d_model.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -43,12 +45,16 @@ class EventEncoder(nn.Module):
             nn.init.normal_(weight, std=0.02)
 
     @torch.no_grad()
-    def read_unseen_as_unknown(self, ids: np.ndarray) -> None:
-        """Let ids that are never among these (n, C), like a month that is yet to come, be read as 0."""
+    def read_unseen_as_unknown(self, counts: Sequence[np.ndarray]) -> None:
+        """Let ids that never occur, like a month that is yet to come, be read as 0.
+
+        Args:
+            counts: per category, (V_c,) how often each id occurs.
+        """
         offsets = self.row_offset.tolist()
         is_seen = torch.zeros(len(self.table), dtype=torch.bool)
-        for c, offset in enumerate(offsets):
-            is_seen[offset + np.unique(ids[:, c]).astype(np.int64)] = True
+        for count, offset in zip(counts, offsets, strict=True):
+            is_seen[offset + np.flatnonzero(count)] = True
         start = torch.tensor(sorted(set(offsets)))
         unknown = start[torch.searchsorted(start, torch.arange(len(self.table)), right=True) - 1]
         self.row.copy_(torch.where(is_seen, torch.arange(len(self.table)), unknown))

@@ -37,7 +37,7 @@ def context_entities(
         (B, max_entities) int64 numbers of entities, newest first; -1 fills up.
     """
     focus = indices[schema.focus]
-    entity = focus.entity[position]
+    entity = focus.entity_at(position)
     before = position + 1 - focus.start[entity]  # events of the focus up to now
     recent = window(position + 1, before, LOOK_BACK, align="right")[:, ::-1]
     keys = indices[stream.name].keys[focus.rows[np.maximum(recent, 0)]]  # (B, LOOK_BACK, K)

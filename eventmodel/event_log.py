@@ -20,6 +20,9 @@ from eventmodel.directory import write_directory
 from eventmodel.schema import Schema, Stream
 
 FORMAT_VERSION = 1
+HEADER = "log.json"
+"""A prepared log is a directory of this file and one .npy file per array."""
+INDEX_COLUMNS = ("rows", "start", "vocabulary_id", "keys")
 N_GAP_BUCKETS = 32
 """Bucket 0 is "no previous event"; bucket b holds gaps of 2**(b-1) - 1 seconds up to 2**b - 1."""
 N_WEEKDAYS = 8
@@ -109,8 +112,12 @@ class StreamIndex:
 
     @cached_property
     def entity(self) -> np.ndarray:
-        """(M,) int64: the entity at each position of ``rows``."""
+        """(M,) int64: the entity at each position of ``rows``. As large as the log: ``entity_at`` tells of a few."""
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+    def entity_at(self, position: np.ndarray) -> np.ndarray:
+        """The entities at some positions of ``rows``."""
+        return np.searchsorted(self.start, position, side="right") - 1  # every entity has an event
 
     def newest(self, entity: np.ndarray, last_row: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Each entity's newest events up to a row, ``width`` of them at most.
@@ -123,13 +130,13 @@ class StreamIndex:
 
     def end(self, entity: np.ndarray, last_row: np.ndarray) -> np.ndarray:
         """Position after the entity's newest event that is not after row ``last_row``."""
-        # rows increase within an entity, so (entity, row) is sorted as one number, beyond 32 bits
-        pair = np.asarray(entity, np.int64) * len(self.keys) + last_row
-        return np.searchsorted(self._sorted_pairs, pair, side="right")
-
-    @cached_property
-    def _sorted_pairs(self) -> np.ndarray:
-        return self.entity * len(self.keys) + self.rows
+        low, high = self.start[entity], self.start[entity + 1]  # rows increase within an entity
+        while (is_open := low < high).any():
+            middle = (low + high) // 2
+            is_before = is_open & (self.rows[np.minimum(middle, len(self.rows) - 1)] <= last_row)
+            low = np.where(is_before, middle + 1, low)
+            high = np.where(is_open & ~is_before, middle, high)
+        return low
 
 
 def entity_names(names: Sequence[Sequence[str | None]]) -> list[str]:
@@ -153,13 +160,26 @@ def index_stream(names: Sequence[Sequence[str | None]], vocabulary: Sequence[str
     number: dict[str | None, int] = {None: -1} | {name: entity for entity, name in enumerate(named)}
     n = len(names[0])
     keys = np.stack([np.fromiter(map(number.__getitem__, column), np.int32, n) for column in names], axis=1)
-    # an event in which an entity appears twice belongs to it once
-    pairs = np.unique((keys.astype(np.int64) * n + np.arange(n)[:, None])[keys >= 0])
-    entity, rows = np.divmod(pairs, max(n, 1))
-    start = np.searchsorted(entity, np.arange(len(named) + 1))
+    entity, row = entities_of(keys)
+    start = np.append(0, np.bincount(entity, minlength=len(named)).cumsum())
     known = {name: id_ for id_, name in enumerate(vocabulary or (), start=1)}
     ids = np.fromiter((known.get(name, 0) for name in named), np.int32, len(named))
-    return StreamIndex(rows, start, ids, keys)
+    return StreamIndex(row[np.argsort(entity, kind="stable")], start, ids, keys)
+
+
+def entities_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which entity each event (n, K) belongs to; to one that it names twice, it belongs once.
+
+    Returns:
+        Entities, and the rows of their events; rows increase.
+    """
+    if keys.shape[1] > 1:
+        keys = np.sort(keys, axis=1)
+        is_again = np.zeros_like(keys, bool)
+        is_again[:, 1:] = keys[:, 1:] == keys[:, :-1]
+        keys = np.where(is_again, -1, keys)
+    row, column = np.nonzero(keys >= 0)
+    return keys[row, column], row
 
 
 @dataclass(frozen=True)
@@ -204,30 +224,24 @@ class EventLog:
         """
         arrays = {f"events.{name}": column for name, column in self.events._asdict().items()}
         for name, index in self.streams.items():
-            for column in ("rows", "start", "vocabulary_id", "keys"):
-                arrays[f"{name}.{column}"] = getattr(index, column)
-        header = {
-            "format": "event log",
-            "format_version": FORMAT_VERSION,
-            "train_end": self.train_end,
-            "validation_end": self.validation_end,
-            "schema": self.schema.model_dump(mode="json"),
-            "vocabularies": {name: list(values) for name, values in self.vocabularies.items()},
-        }
-        with write_directory(path, replaces="log.json") as directory:
+            arrays |= {f"{name}.{column}": getattr(index, column) for column in INDEX_COLUMNS}
+        with write_directory(path, replaces=HEADER) as directory:
             for name, array in arrays.items():
-                np.save(directory / f"{name}.npy", array, allow_pickle=False)
-            (directory / "log.json").write_text(json.dumps(header), "utf-8")
+                np.save(array_path(directory, name), array, allow_pickle=False)
+            write_header(directory, self.schema, self.vocabularies, self.train_end, self.validation_end)
 
     @classmethod
-    def load(cls, path: Path) -> "EventLog":
-        """Read a directory that ``save`` wrote; arrays are mapped, not read into memory.
+    def load(cls, path: Path, is_mapped: bool = True) -> "EventLog":
+        """Read a directory that ``save`` or ``LogWriter`` wrote.
+
+        Args:
+            is_mapped: leave the arrays on the disk and read what is used; otherwise read them whole.
 
         Raises:
             ValueError: not an event log, or of a newer format.
         """
         try:
-            header = json.loads((path / "log.json").read_text("utf-8"))
+            header = json.loads((path / HEADER).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{path} is not a prepared event log ({error}); make one with python -m training.prepare"
@@ -242,7 +256,7 @@ class EventLog:
         def column(name: str) -> np.ndarray:
             try:
                 # a plain array over the map: a memmap's own indexing is slower
-                return np.asarray(np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+                return np.asarray(np.load(array_path(path, name), "r" if is_mapped else None, allow_pickle=False))
             except (OSError, EOFError, ValueError) as error:
                 raise ValueError(f"{path} is damaged: {error}; prepare the log again") from None
 
@@ -251,13 +265,31 @@ class EventLog:
             vocabularies=header["vocabularies"],
             events=Events(*(column(f"events.{name}") for name in Events._fields)),
             streams={
-                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in ("rows", "start", "vocabulary_id", "keys")))
-                for s in schema.streams
-                if s.keys
+                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in INDEX_COLUMNS)) for s in schema.streams if s.keys
             },
             train_end=header["train_end"],
             validation_end=header["validation_end"],
         )
+
+
+def array_path(directory: Path, name: str) -> Path:
+    """Where a log keeps ``events.COLUMN`` or ``STREAM.COLUMN``."""
+    return directory / f"{name}.npy"
+
+
+def write_header(
+    directory: Path, schema: Schema, vocabularies: Vocabularies, train_end: int, validation_end: int
+) -> None:
+    """Write what a log holds beside its arrays."""
+    header = {
+        "format": "event log",
+        "format_version": FORMAT_VERSION,
+        "train_end": train_end,
+        "validation_end": validation_end,
+        "schema": schema.model_dump(mode="json"),
+        "vocabularies": {name: list(values) for name, values in vocabularies.items()},
+    }
+    (directory / HEADER).write_text(json.dumps(header), "utf-8")
 
 
 def newest_distinct(keys: np.ndarray, limit: int) -> np.ndarray:

@@ -9,6 +9,7 @@ Shapes: B samples, N scored positions, Q sequence positions, C categories, V_c i
 D d_model.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,13 +66,14 @@ class Heads(nn.Module):
         self.register_buffer("log_size", size.log()[self.category_of], persistent=False)  # (V,)
 
     @torch.no_grad()
-    def start_from_frequencies(self, ids: np.ndarray) -> None:
-        """Begin a training as a counter: biases at the log-frequencies of ids (n, C), outputs near 0."""
-        start = 0
-        for c, size in enumerate(self.sizes):
-            count = np.bincount(ids[:, c], minlength=size) + 1.0  # nothing is impossible
-            self.bias[start : start + size] = torch.from_numpy(np.log(count / count.sum()))
-            start += size
+    def start_from_frequencies(self, counts: Sequence[np.ndarray]) -> None:
+        """Begin a training as a counter: biases at the log-frequencies, outputs near 0.
+
+        Args:
+            counts: per category, (V_c,) how often each id occurs.
+        """
+        count = [of_category + 1.0 for of_category in counts]  # nothing is impossible
+        self.bias.copy_(torch.from_numpy(np.concatenate([np.log(c / c.sum()) for c in count])))
         self.out.mul_(0.1)
 
     def shared(self, hidden: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ from eventmodel.layers import KeyValue
 from eventmodel.predictor import EventPredictor, Read
 from eventmodel.schema import Schema
 
+COUNTED_ROWS = 1 << 20
+"""Rows of a log that are counted together."""
+
 
 class Decoded(NamedTuple):
     """What the heads read."""
@@ -77,9 +80,14 @@ class EventModel(nn.Module):
         self.register_buffer("slot_has_id", torch.tensor(has_id)[:, None], persistent=False)  # (S, 1)
 
     def start_from(self, ids: np.ndarray) -> None:
-        """Begin a training with what counting tells of the training part's ids (n, C)."""
-        self.heads.start_from_frequencies(ids)
-        self.events.read_unseen_as_unknown(ids)
+        """Begin a training with what counting tells of the training part's ids (n, C), perhaps mapped."""
+        counts = [np.zeros(size, np.int64) for size in self.sizes]
+        for start in range(0, len(ids), COUNTED_ROWS):
+            part = ids[start : start + COUNTED_ROWS]
+            for c, count in enumerate(counts):
+                count += np.bincount(part[:, c], minlength=len(count))
+        self.heads.start_from_frequencies(counts)
+        self.events.read_unseen_as_unknown(counts)
 
     def encode(self, stream: str, batch: StreamBatch) -> Tensor:
         """States (E, D) of one kind's histories: the vector at the last real event."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from logs import assert_equal
 
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.event_log import (
@@ -199,18 +200,6 @@ def test_a_history_is_as_long_as_both_schema_and_model_allow():
 
 
 # --- the log on disk ------------------------------------------------------------------
-
-
-def assert_equal(a: EventLog, b: EventLog) -> None:
-    assert (a.schema, a.train_end, a.validation_end) == (b.schema, b.train_end, b.validation_end)
-    assert a.codec.vocabularies == b.codec.vocabularies
-    assert a.streams.keys() == b.streams.keys()
-    pairs = [(a.events._asdict(), b.events._asdict())]
-    pairs += [(vars(a.streams[name]), vars(b.streams[name])) for name in a.streams]
-    for left, right in pairs:
-        for name, array in left.items():
-            assert array.dtype == right[name].dtype
-            np.testing.assert_array_equal(array, right[name])
 
 
 def test_a_saved_log_loads_as_it_was(small_log, tmp_path):

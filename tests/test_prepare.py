@@ -1,3 +1,5 @@
+import errno
+import gzip
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -7,15 +9,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+import zstandard
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from logs import assert_equal
 from rich.console import Console
 
 from eventmodel.event_log import EventLog
+from eventmodel.log_writer import LogWriter
 from eventmodel.schema import Schema, load_schema
 from training.prepare import PrepareConfig, main, prepare, run, split
 from training.prepare_report import print_report
 from training.read_table import read_table
+from training.row_reader import RowReader
 
 
 def at(minute: int) -> str:
@@ -274,6 +280,47 @@ def test_entities_of_a_key_field_have_no_id(tiny_schema):
     assert log.streams["Case"].vocabulary_id.tolist() == [0]
 
 
+# --- batches ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_rows", [97, 1000])
+def test_read_in_small_batches_it_is_the_same_log_and_the_same_report(small_frame, small_log, batch_rows):
+    faulty = small_frame.with_columns(
+        HoursWorked=pl.when(pl.int_range(pl.len()) % 41 == 3).then(pl.lit("x")).otherwise("HoursWorked"),
+        EventType=pl.when(pl.int_range(pl.len()) % 37 == 3).then(pl.lit("Nap")).otherwise("EventType"),
+    )
+    schema = load_schema("workforce")
+    (log, report), (whole, of_whole) = (prepare(faulty, schema, batch_rows=n) for n in (batch_rows, 1 << 20))
+    assert_equal(log, whole)
+    assert report.refused.equals(of_whole.refused)
+    assert len(report.refused) > 40
+    assert {**vars(report), "refused": None} == {**vars(of_whole), "refused": None}
+    assert_equal(prepare(small_frame, schema, batch_rows=batch_rows)[0], small_log)
+
+
+@settings(max_examples=15, deadline=None)
+@given(minutes=st.lists(st.integers(0, 9), min_size=9, max_size=24), batch_rows=st.integers(1, 9))
+def test_equal_timestamps_keep_the_order_of_the_input_across_batches(tiny_schema, minutes, batch_rows):
+    frame = frame_of(len(minutes), EventDatetime=[at(m) for m in minutes], Case=[str(i) for i in range(len(minutes))])
+    try:
+        log, _ = prepare(frame, tiny_schema, batch_rows=batch_rows)
+    except ValueError:
+        return  # too few distinct times
+    assert (log.streams["Case"].rows == np.arange(len(minutes))).all()  # entities are numbered by their first event
+    assert log.events.timestamp.tolist() == sorted(log.events.timestamp.tolist())
+    assert_equal(log, prepare(frame, tiny_schema)[0])
+
+
+def test_a_split_by_entity_does_not_depend_on_the_batches(tiny_schema):
+    schema = tiny_schema.model_copy(update={"streams": tiny_schema.streams[:1]})
+    random = np.random.default_rng(0)
+    parts = random.integers(3, size=60)
+    times = [at(int(minute)) for minute in random.integers(999, size=60)]
+    logs = [prepare(frame_of(60, EventDatetime=times), schema, parts=parts, batch_rows=n)[0] for n in (7, 60)]
+    assert_equal(*logs)
+    assert (logs[0].train_end, logs[0].validation_end) == ((parts == 0).sum(), (parts < 2).sum())
+
+
 # --- files --------------------------------------------------------------------------------
 
 
@@ -333,14 +380,14 @@ def test_a_path_that_is_no_file_is_named(tmp_path, name):
 
 def test_another_kind_of_file_is_refused(tmp_path):
     (tmp_path / "events.xlsx").touch()
-    with pytest.raises(ValueError, match=r"must end in \.csv or \.parquet"):
+    with pytest.raises(ValueError, match=r"must end in \.csv, .* or \.parquet"):
         read_table(tmp_path / "events.xlsx")
 
 
 def test_a_run_leaves_the_log_and_beside_it_the_refused_rows(schema_file, tmp_path):
     frame_of(9, Hours=["1"] * 8 + ["x"]).write_csv(tmp_path / "events.csv")
     out = StringIO()
-    config = PrepareConfig(schema_file, tmp_path / "events.csv", tmp_path / "log")
+    config = PrepareConfig(schema_file, (str(tmp_path / "events.csv"),), tmp_path / "log")
     run(config, Console(file=out, width=80))
     assert len(EventLog.load(config.out).events.timestamp) == 8
     refused = pl.read_csv(tmp_path / "log.refused.csv")
@@ -352,7 +399,7 @@ def test_a_run_leaves_the_log_and_beside_it_the_refused_rows(schema_file, tmp_pa
 def test_a_clean_run_takes_an_earlier_list_of_refused_rows_away(schema_file, tmp_path):
     (tmp_path / "log.refused.csv").touch()
     frame_of(9).write_csv(tmp_path / "events.csv")
-    run(PrepareConfig(schema_file, tmp_path / "events.csv", tmp_path / "log"), Console(quiet=True))
+    run(PrepareConfig(schema_file, (str(tmp_path / "events.csv"),), tmp_path / "log"), Console(quiet=True))
     assert not (tmp_path / "log.refused.csv").exists()
 
 
@@ -363,6 +410,101 @@ def test_the_report_shows_ten_of_many_refused_values(tiny_schema):
     text = out.getvalue()
     assert "21, the first 10" in text
     assert text.count("Hours = '[x]': '[x]' is not a number") == 10
+
+
+def test_several_files_are_one_log(schema_file, tiny_schema, tmp_path):
+    frame = frame_of(30, Site=["north", "south"] * 15, Hours=["1"] * 14 + ["x"] + ["2"] * 15)
+    names = [str(tmp_path / f"{name}.csv") for name in ("b", "a")]
+    frame[:10].write_csv(names[0])
+    frame[10:].select("Hours", "Site", "EventDatetime", "Worker").write_csv(names[1])
+    run(PrepareConfig(schema_file, tuple(names), tmp_path / "log"), Console(quiet=True))
+    assert_equal(EventLog.load(tmp_path / "log"), prepare(frame, tiny_schema)[0])
+    refused = pl.read_csv(tmp_path / "log.refused.csv")
+    assert refused.select("file", "line", "field").rows() == [(names[1], 6, "Hours")]
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])
+def test_compressed_files_of_a_pattern_are_read_in_the_order_of_their_names(schema_file, tiny_schema, tmp_path, suffix):
+    frame = frame_of(30, Site=[f"s{i % 7}" for i in range(30)], EventDatetime=[at(i // 3) for i in range(30)])
+    for i, place in enumerate(("2", "1", "3")):
+        text = frame[i * 10 : i * 10 + 10].write_csv().encode()
+        compressed = gzip.compress(text) if suffix.endswith("gz") else zstandard.compress(text)
+        (tmp_path / f"{place}{suffix}").write_bytes(compressed)
+    run(PrepareConfig(schema_file, (str(tmp_path / f"*{suffix}"),), tmp_path / "log"), Console(quiet=True))
+    in_order = pl.concat([frame[10:20], frame[:10], frame[20:]])
+    assert_equal(EventLog.load(tmp_path / "log"), prepare(in_order, tiny_schema)[0])
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])
+def test_a_fault_inside_a_compressed_file_is_named_with_its_line(tmp_path, suffix):
+    compress = gzip.compress if suffix.endswith("gz") else zstandard.compress
+    (tmp_path / f"events{suffix}").write_bytes(compress(b"a,b\n1,2\n3\n"))
+    with pytest.raises(ValueError, match="line 3: 1 values, but the header names 2 columns"):
+        read_table(tmp_path / f"events{suffix}")
+
+
+def test_a_compressed_file_that_ends_early_is_named(tmp_path):
+    random = np.random.default_rng(0).integers(1 << 30, size=(5000, 2))
+    text = "a,b\n" + "\n".join(f"{a},{b}" for a, b in random)
+    (tmp_path / "events.csv.gz").write_bytes(gzip.compress(text.encode())[:20_000])
+    with pytest.raises(ValueError, match=r"events\.csv\.gz can"):
+        read_table(tmp_path / "events.csv.gz")
+
+
+def test_a_file_that_lacks_a_field_of_another_is_refused_by_name(schema_file, tmp_path):
+    frame_of(9, Site=["north"] * 9).write_csv(tmp_path / "a.csv")
+    frame_of(9).write_csv(tmp_path / "b.csv")
+    config = PrepareConfig(schema_file, (str(tmp_path / "*.csv"),), tmp_path / "log")
+    with pytest.raises(ValueError, match=r"b\.csv has no column 'Site', which .*a\.csv has"):
+        run(config, Console(quiet=True))
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a.csv", "*.csv"), r"a\.csv is named twice"),
+        (("b*.csv",), "no file matches .*b"),
+        ((), "no input"),
+    ],
+)
+def test_names_that_give_no_clear_list_of_files_are_refused(schema_file, tmp_path, names, message):
+    frame_of(9).write_csv(tmp_path / "a.csv")
+    config = PrepareConfig(schema_file, tuple(str(tmp_path / name) for name in names), tmp_path / "log")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run(config, Console(quiet=True))
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(schema_file, tmp_path):
+    frame_of(9).write_csv(tmp_path / "events[1].csv")
+    config = PrepareConfig(schema_file, (str(tmp_path / "events[1].csv"),), tmp_path / "log")
+    run(config, Console(quiet=True))
+    assert len(EventLog.load(config.out).events.timestamp) == 9
+
+
+def test_a_full_disk_is_reported_and_an_earlier_log_stays(schema_file, tmp_path, monkeypatch):
+    frame_of(9).write_csv(tmp_path / "events.csv")
+    config = PrepareConfig(schema_file, (str(tmp_path / "events.csv"),), tmp_path / "log")
+    run(config, Console(quiet=True))
+    frame_of(11, Hours=["x"] + ["1"] * 10).write_csv(tmp_path / "events.csv")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LogWriter, "append", full)
+    with pytest.raises(OSError, match=r"log cannot be written: the disk is full"):
+        run(config, Console(quiet=True))
+    assert len(EventLog.load(config.out).events.timestamp) == 9
+    assert {path.name for path in tmp_path.iterdir()} == {"events.csv", "tiny.json", "log"}
+
+
+def test_out_of_memory_says_what_takes_it(tiny_schema, monkeypatch):
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(RowReader, "read", no_room)
+    with pytest.raises(ValueError, match="out of memory, which holds every different name: people 0, Site 0, Case 0"):
+        prepare(frame_of(9), tiny_schema)
 
 
 @pytest.mark.parametrize("fault", ["schema", "input", "out"])

@@ -17,7 +17,9 @@ from conftest import TINY
 from rich.console import Console
 from safetensors import SafetensorError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
+import training.report
 import training.run
 import training.run_directory
 import training.trainer
@@ -172,6 +174,60 @@ def test_a_full_disk_while_weights_are_written_is_reported(
     monkeypatch.setattr(training.run_directory, "write_checkpoint", full_disk)
     trainer.save("last", {})
     assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_disk_too_full_for_tensorboard_is_reported_and_the_run_goes_on(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full_disk)
+    train(config)
+    assert capsys.readouterr().err.count("TensorBoard's log cannot be written") == 1
+    assert load_checkpoint(config.out / "last").step == 12
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 2.00 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_says_which_setting_to_lower(
+    config: TrainConfig, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_room(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "run", no_room)
+    monkeypatch.setattr(sys, "argv", ["run", *command(config)])
+    assert training.run.main() == 2
+    said = capsys.readouterr().err
+    assert str(error) in said
+    assert "Lower --batch-size" in said
+
+
+def test_another_fault_of_torch_keeps_its_traceback(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Trainer, "run", broken)
+    monkeypatch.setattr(sys, "argv", ["run", *command(config)])
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        training.run.main()
+
+
+def test_the_table_of_a_log_too_long_to_count_has_no_baselines(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training.report, "COUNTABLE_EVENTS", 100)
+    train(replace(config, steps=2))
+    table = capsys.readouterr().out
+    assert "Markov" not in table
+    assert "python -m training.evaluate has them" in table
 
 
 def test_saving_a_step_again_never_touches_the_checkpoint_before_its_link_moves(

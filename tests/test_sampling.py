@@ -7,7 +7,7 @@ import pytest
 
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import EventLog, hour
+from eventmodel.event_log import EventLog, Part, hour
 from training.masking import EntityMask, unknown_shares
 from training.sampling import ELAPSED_S, Nows, Sampler, TrainingBatches
 
@@ -42,10 +42,24 @@ def test_processes_together_read_the_whole_batch(sampler: Sampler) -> None:
     assert np.array_equal(whole.memory.gap, np.concatenate([part.memory.gap for part in parts]))
 
 
+@pytest.mark.parametrize("part", ["training", "validation", "test", "all"])
+def test_positions_are_those_of_events_whose_focus_has_a_next_one_in_the_part(small_log: EventLog, part: Part) -> None:
+    begin, end = small_log.part(part)
+    index = small_log.focus
+    expected = [
+        position
+        for position in range(len(index.rows) - 1)
+        if index.entity[position] == index.entity[position + 1] and begin <= index.rows[position + 1] < end
+    ]
+    sampler = Sampler(small_log, CONFIG, begin, end)
+    assert len(sampler) == len(expected)
+    assert sampler.positions.tolist() == expected
+
+
 def test_an_epoch_reads_every_position_once(sampler: Sampler) -> None:
     source = batches(sampler)
     source(0)
-    assert sorted(source._order) == sorted(sampler.positions)
+    assert sorted(sampler.position(source._order.astype(np.int64))) == sampler.positions.tolist()
 
 
 def test_changing_the_future_of_the_log_changes_nothing_that_a_sample_reads(

@@ -21,8 +21,8 @@ from rich.table import Table
 
 from eventmodel.codec import text_of
 from eventmodel.schema import DatetimeField, Schema
+from training.column import Column
 from training.errors import exit_on_user_error
-from training.prepare import Column
 from training.read_table import read_table
 
 NEARLY_ALL = 0.95
@@ -73,7 +73,7 @@ class Profile:
     @cached_property
     def counts(self) -> dict[str, int]:
         """Rows per text, most frequent first."""
-        pairs = zip(self.texts, self.column.counts(slice(None)), strict=True)
+        pairs = zip(self.texts, self.column.counts(), strict=True)
         known = [(text, count) for text, count in pairs if text is not None]
         return dict(sorted(known, key=lambda pair: (-pair[1], pair[0])))
 
@@ -102,7 +102,7 @@ class Profile:
     def datetime_share(self) -> float:
         """Share of its values that are datetimes of one convention on zones."""
         fits = [at is not None and (at.tzinfo is not None) == self.is_zoned for at in self.datetimes]
-        counts = np.array(self.column.counts(slice(None)))
+        counts = np.array(self.column.counts())
         return float(counts[fits].sum() / max(self.n, 1))
 
     @cached_property

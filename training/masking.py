@@ -23,6 +23,9 @@ NOVELTY_FACTOR = 5
 flights are 6 times as often unknown in the test part as they are new in the last tenth of training,
 and 3 times in the validation part: a rule of thumb from one log, chosen with sight of its test part."""
 
+ROWS = 1 << 20
+"""Rows of a log that are looked at together."""
+
 
 def unknown_shares(log: EventLog, limit: float) -> dict[str, float]:
     """Per vocabulary, the share of ids to treat as unknown: how often new values turn up, up to a limit.
@@ -30,15 +33,18 @@ def unknown_shares(log: EventLog, limit: float) -> dict[str, float]:
     Novelty is measured inside the training part: how often its last tenth shows a value that the
     rest never did.
     """
-    ids = log.events.ids[: log.train_end]
-    cut = len(ids) - len(ids) // 10
+    cut = log.train_end - log.train_end // 10
     result = {}
     for name in log.schema.vocabularies:
         columns = [i for i, c in enumerate(log.schema.categories) if c.vocabulary == name]
-        late = ids[cut:, columns]
-        late = late[late > 0]  # blanks are no values; of those seen once there are few
-        novelty = float((~np.isin(late, ids[:cut, columns])).mean()) if len(late) else 0.0
-        result[name] = min(NOVELTY_FACTOR * novelty, limit)
+        is_seen, values, new = np.zeros(log.codec.sizes[columns[0]], bool), 0, 0
+        for begin in range(0, cut, ROWS):
+            is_seen[log.events.ids[begin : min(begin + ROWS, cut), columns]] = True
+        for begin in range(cut, log.train_end, ROWS):
+            late = log.events.ids[begin : min(begin + ROWS, log.train_end), columns]
+            late = late[late > 0]  # blanks are no values; of those seen once there are few
+            values, new = values + len(late), new + int((~is_seen[late]).sum())
+        result[name] = min(NOVELTY_FACTOR * new / max(values, 1), limit)
     return result
 
 

@@ -1,39 +1,63 @@
-"""A file of events to a prepared log: read, check, order, split, learn vocabularies, encode, index.
+"""Files of events to a prepared log: read, check, order, split, learn vocabularies, encode, index.
 
 python -m training.prepare --schema flights --input flights.parquet --out log
+
+Neither the files nor the log need to fit in memory: what grows with them lies on the disk. Rows are
+read a batch at a time and kept as numbers, sorted within the batch; the sorted batches are merged,
+first for when each event happened, which says where the training part ends and so what the
+vocabularies are, then for the rest. The same happens to a frame in memory.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import numpy as np
 import polars as pl
 import tyro
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from eventmodel.codec import Codec, Events, Moment, text_of
-from eventmodel.event_log import EventLog, StreamIndex, index_stream
-from eventmodel.schema import EnumField, IdField, Schema, Stream, load_schema
+from eventmodel.codec import Codec, Moment
+from eventmodel.directory import write_directory
+from eventmodel.event_log import HEADER, EventLog, array_path
+from eventmodel.log_writer import LogWriter, write_timestamps
+from eventmodel.schema import IdField, Schema, load_schema
 from training.errors import exit_on_user_error
-from training.prepare_report import CategoryReport, Part, Report, print_report, unknown_rates
-from training.read_table import FIRST_LINE, read_table
+from training.prepare_report import CategoryReport, Part, Report, print_report
+from training.read_table import FIRST_LINE, columns_of, count_rows, find_tables, scan_table
+from training.row_reader import REFUSED, RowReader, vocabulary_of
+from training.sorted_runs import SortedRuns
 
 LEAST_COUNT = 2
 """A value enters its vocabulary when the training part shows it this often: id 0 is learned
 from the values seen once."""
+BATCH_ROWS = 1 << 18
+"""Rows that are read at a time."""
+MERGE_ROWS = 1 << 20
+"""Rows that are merged at a time."""
+KEPT_REFUSALS = 10_000
+"""Refused values that the report holds; the file beside the log has all of them."""
+PART_KEYS = 1 << 60
+"""Distance of the sort keys of one part and the next; no time of the calendar is as far from 1970."""
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Turn a file of events into the log that training reads."""
+    """Turn files of events into the log that training reads."""
 
     schema: str
     """A built-in schema (flights, workforce), or the path of a schema file."""
-    input: Path
-    """The events: a .csv or .parquet file with a column per field of the schema."""
+    input: tuple[str, ...]
+    """The events: .csv, .csv.gz, .csv.zst or .parquet files with a column per field of the schema;
+    names, or patterns in quotes like "logs/*.csv.gz". They may be larger than memory."""
     out: Path
     """Directory to write; a prepared log that is there already is replaced. Rows that cannot be
     read go to a file beside it, OUT.refused.csv."""
@@ -43,48 +67,17 @@ class PrepareConfig:
     """Share of the events that follow, to choose by; the newest are left for the test."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """One input column, each distinct value once."""
+class Batch(NamedTuple):
+    """Rows of the input."""
 
-    values: Sequence[object]
-    """U distinct values."""
-    codes: np.ndarray
-    """(n,) int64: which of them each row holds."""
+    frame: pl.DataFrame
+    first_line: int
+    """Line of the first one in its file."""
+    file: str = ""
 
-    @classmethod
-    def of(cls, series: pl.Series) -> "Column":
-        """The column of a polars series; values keep the order in which they first occur."""
-        series = _plain(series).alias("value")
-        distinct = series.unique(maintain_order=True).to_frame().with_row_index("code")
-        coded = series.to_frame().join(distinct, on="value", how="left", nulls_equal=True, maintain_order="left")
-        return cls(distinct["value"].to_list(), coded["code"].to_numpy().astype(np.int64))
 
-    def take(self, rows: np.ndarray) -> "Column":
-        """The column of these rows, with the values that they hold."""
-        codes = self.codes[rows]
-        is_held = np.bincount(codes, minlength=len(self.values)) > 0
-        values = [value for value, held in zip(self.values, is_held, strict=True) if held]
-        return Column(values, (np.cumsum(is_held) - 1)[codes])
-
-    def counts(self, rows: slice) -> list[int]:
-        """How many of these rows hold each of the U values."""
-        return np.bincount(self.codes[rows], minlength=len(self.values)).tolist()
-
-    def encode(self, encode: Callable[[object], Sequence[int]], width: int) -> tuple[np.ndarray, dict[int, str]]:
-        """Encode each distinct value once.
-
-        Returns:
-            (n, width) int64, zeros where the value cannot be read; the reason per code of such a value.
-        """
-        table = np.zeros((len(self.values), width), np.int64)
-        reasons: dict[int, str] = {}
-        for code, value in enumerate(self.values):
-            try:
-                table[code] = encode(value)
-            except ValueError as error:
-                reasons[code] = str(error)
-        return table[self.codes], reasons
+Advance = Callable[[str, int, int], object]
+"""Called now and then with a step's name, and with how many rows of how many are done."""
 
 
 def prepare(
@@ -92,8 +85,8 @@ def prepare(
     schema: Schema,
     train: float = 0.8,
     validation: float = 0.1,
-    on_step: Callable[[str], object] = lambda step: None,
     parts: np.ndarray | None = None,
+    batch_rows: int = BATCH_ROWS,
 ) -> tuple[EventLog, Report]:
     """Order, check and encode events, and index the streams of their entities.
 
@@ -102,78 +95,243 @@ def prepare(
         schema: what the columns mean.
         train: share of the rows in the training part.
         validation: share of the rows in the validation part.
-        on_step: called with a few words as each step begins.
         parts: (n,) 0, 1 or 2 for training, validation and test: a split by entity, as published
             folds have it, in place of the one by time. Only the focus stream can be read then:
             any other would carry what one part knows into another.
+        batch_rows: rows that are read at a time; the result does not depend on it.
 
     Returns:
-        The log, and what became of the input: refused rows, sizes, shares of unknown values.
+        The log in memory, and what became of the input: refused rows, sizes, shares of unknown values.
 
     Raises:
         ValueError: the log cannot be made at all: no ordering datetime, nothing left to keep, too
             few distinct times to split, a part without an event.
     """
+    batches = (
+        Batch(frame[begin : begin + batch_rows], begin + FIRST_LINE) for begin in range(0, frame.height, batch_rows)
+    )
+    with TemporaryDirectory() as directory:
+        report = write_log(
+            Path(directory),
+            schema,
+            Table(frame.columns, frame.height, batches),
+            train,
+            validation,
+            parts=parts,
+            window=min(MERGE_ROWS, batch_rows),
+        )
+        return EventLog.load(Path(directory), is_mapped=False), report
+
+
+class Table(NamedTuple):
+    """An input that is read once."""
+
+    columns: Sequence[str]
+    rows: int
+    """How many; what is refused counts as well. Only the display of progress goes by it."""
+    batches: Iterable[Batch]
+
+
+def write_log(
+    directory: Path,
+    schema: Schema,
+    table: Table,
+    train: float,
+    validation: float,
+    *,
+    parts: np.ndarray | None = None,
+    window: int = MERGE_ROWS,
+    on_refused: Callable[[pl.DataFrame], object] = lambda values: None,
+    advance: Advance = lambda step, done, total: None,
+) -> Report:
+    """Write a log into an empty directory; arguments beside these as in ``prepare``.
+
+    Memory: the distinct names, one batch, and ``window`` rows or all that happened at one time.
+    The disk holds, for the while, the rows once more, in ``directory``.
+
+    Args:
+        window: rows that are merged at a time.
+        on_refused: called with values that cannot be read, in the order of the input.
+
+    Raises:
+        ValueError: as ``prepare``.
+        OSError: the disk is full.
+    """
+    _check(schema, table.columns, train, validation, parts)
+    scratch = directory / "scratch"
+    scratch.mkdir()
+    shares, reader = (train, validation), RowReader(schema, table.columns)
+    try:
+        columns = [(np.dtype(np.int32), len(reader.named)), (reader.id_type, len(reader.closed))]
+        if schema.time_zone:
+            columns.append((np.dtype(np.int32), 1))
+        with SortedRuns(scratch, columns) as runs:
+            read = _read(table, reader, runs, parts, on_refused, advance)
+            by_part = parts is not None
+            return _merge(directory, schema, table.columns, reader, runs, read, shares, by_part, window, advance)
+    except MemoryError:
+        names = ", ".join(f"{name} {len(numbers):,}" for name, numbers in reader.numbers.items())
+        raise ValueError(
+            f"out of memory, which holds every different name: {names}. Leave a field that names each event apart out "
+            "of the schema, or prepare fewer files"
+        ) from None
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _check(schema: Schema, columns: Sequence[str], train: float, validation: float, parts: np.ndarray | None) -> None:
     if not (train > 0 and validation > 0 and train + validation < 1):
         raise ValueError(f"train {train} and validation {validation} must be above 0 and leave something for the test")
-    if schema.order_by not in frame.columns:
+    if schema.order_by not in columns:
         raise ValueError(
-            f"the input has no column {schema.order_by!r}, the datetime that orders the log; it has {frame.columns}"
+            f"the input has no column {schema.order_by!r}, the datetime that orders the log; it has {list(columns)}"
         )
     if parts is not None and [stream.name for stream in schema.streams] != [schema.focus]:
         raise ValueError(f"a log that is split by entity reads one stream, {schema.focus!r}; leave out the others")
-    present = [field for field in schema.fields if field.name in frame.columns]
 
-    on_step("reading values")
-    columns = {field.name: Column.of(frame[field.name]) for field in present}
-    reader = Codec(schema, dict.fromkeys(schema.vocabularies, ()))
-    moments, reasons = columns[schema.order_by].encode(reader.moment, 2)
-    places = {f.name: [i for i, c in enumerate(schema.categories) if c.field == f.name] for f in present}
-    ids = np.zeros((frame.height, len(schema.categories)), np.int32)
-    faults = []
-    for name, column in columns.items():
-        ids[:, places[name]], unreadable = column.encode(partial(reader.encode_value, name), len(places[name]))
-        faults.append(_faults(name, column, reasons if name == schema.order_by else unreadable))
-    refused = pl.concat(faults).sort("line", maintain_order=True)
 
-    on_step("ordering")
-    is_kept = np.ones(frame.height, bool)
-    is_kept[refused["line"].to_numpy() - FIRST_LINE] = False
-    rows = np.flatnonzero(is_kept)
-    if not len(rows):
-        raise ValueError(f"nothing of the input can be kept: {_why_nothing(refused)}")
-    rows = rows[np.argsort(moments[rows, 0], kind="stable")]
-    if parts is not None:
-        rows = rows[np.argsort(parts[rows], kind="stable")]
-    ids, timestamp, utc_offset = ids[rows], moments[rows, 0], moments[rows, 1].astype(np.int32)
-    columns = {name: column.take(rows) for name, column in columns.items()}
-    if parts is None:
-        train_end, validation_end = split(timestamp, train, validation)
-    else:
-        train_end, validation_end = (int(end) for end in np.searchsorted(parts[rows], (1, 2)))
-        if not 0 < train_end < validation_end < len(rows):
+@dataclass
+class _Read:
+    """What reading all batches gives beside the rows."""
+
+    rows: int
+    refused: pl.DataFrame
+    """The first ``KEPT_REFUSALS`` values."""
+    refused_values: int
+
+
+def _read(
+    table: Table,
+    reader: RowReader,
+    runs: SortedRuns,
+    parts: np.ndarray | None,
+    on_refused: Callable[[pl.DataFrame], object],
+    advance: Advance,
+) -> _Read:
+    """Read all rows, and keep those that can be read as sorted runs.
+
+    Raises:
+        ValueError: none can.
+    """
+    result = _Read(0, pl.DataFrame(schema=REFUSED), 0)
+    for batch in table.batches:
+        rows, refused = reader.read(batch.frame, batch.first_line)
+        keys = rows.timestamp
+        if parts is not None:
+            keys = keys + parts[result.rows + rows.place].astype(np.int64) * PART_KEYS
+        columns = [rows.names, rows.ids, rows.utc_offset[:, None]]
+        runs.append(keys, *columns[: runs.n_columns])
+        if len(refused):
+            if batch.file:
+                refused = refused.select(pl.lit(batch.file).alias("file"), pl.all())
+            on_refused(refused)
+            earlier = [result.refused] if result.refused_values else []
+            result.refused = pl.concat([*earlier, refused]).head(KEPT_REFUSALS)
+        result.rows += batch.frame.height
+        result.refused_values += len(refused)
+        advance("reading", result.rows, table.rows)
+    if not len(runs):
+        raise ValueError(f"nothing of the input can be kept: {_why_nothing(result.refused)}")
+    return result
+
+
+def _merge(
+    directory: Path,
+    schema: Schema,
+    columns: Sequence[str],
+    reader: RowReader,
+    runs: SortedRuns,
+    read: _Read,
+    shares: tuple[float, float],
+    by_part: bool,
+    window: int,
+    advance: Advance,
+) -> Report:
+    """Write the log from sorted runs."""
+    n, of_part = len(runs), np.zeros(3, np.int64)
+
+    def timestamps() -> Iterator[np.ndarray]:
+        done = 0
+        for keys in runs.merged_keys(window):
+            part = (keys + PART_KEYS // 2) // PART_KEYS
+            of_part[:] += np.bincount(part, minlength=3)
+            yield keys - part * PART_KEYS
+            done += len(keys)
+            advance("ordering", done, n)
+
+    timestamp = write_timestamps(directory, timestamps())
+    if by_part:
+        train_end, validation_end = (int(end) for end in of_part.cumsum()[:2])
+        if not 0 < train_end < validation_end < n:
             raise ValueError(
                 f"training, validation and test each need an event; the parts end at rows {train_end}, "
-                f"{validation_end} and {len(rows)}"
+                f"{validation_end} and {n}"
             )
+    else:
+        train_end, validation_end = split(timestamp, *shares)
+    ends = (train_end, validation_end, n)
 
-    on_step("learning vocabularies")
-    codec = Codec(schema, learn_vocabularies(schema, columns, slice(0, train_end)))
-    for field in present:
-        if isinstance(field, IdField):
-            encode = partial(codec.encode_value, field.name)
-            ids[:, places[field.name]], _ = columns[field.name].encode(encode, 1)
+    first_later_key = PART_KEYS // 2 if by_part else int(timestamp[train_end])
+    vocabularies, id_of = learn_vocabularies(schema, reader, runs.below(first_later_key, 0, window))
 
-    on_step("indexing streams")
-    streams = {s.name: _index(s, codec, columns, len(rows)) for s in schema.streams if s.keys}
-    if not len(streams[schema.focus].rows):
-        raise ValueError(
-            f"no event names an entity of the focus stream {schema.focus!r}: "
-            f"its key fields {list(schema.focus_stream.keys)} are blank or missing throughout"
-        )
-    events = Events(ids, timestamp, utc_offset)
-    log = EventLog(schema, codec.vocabularies, events, streams, train_end, validation_end)
-    return log, _report(log, frame, refused, columns)
+    unknown = np.zeros((3, len(schema.categories)), np.int64)
+    place = {field.name: i for i, field in enumerate(reader.named)}
+    keyed = [stream for stream in schema.streams if stream.keys]
+    names_of = {s.name: vocabulary_of(reader.named[place[s.keys[0]]]) for s in keyed}
+    n_names = {s.name: len(reader.numbers[names_of[s.name]]) for s in keyed}
+    with LogWriter(directory, schema, n_names) as log:
+        done = 0
+        for names, closed, *offset in runs.merged(window):
+            ids = np.empty((len(names), len(schema.categories)), np.int32)
+            ids[:, reader.closed] = closed
+            for i, category in enumerate(schema.categories):
+                if category.vocabulary:
+                    ids[:, i] = id_of[category.vocabulary][names[:, place[category.field]]]
+            utc_offset = offset[0][:, 0] if offset else np.zeros(len(names), np.int32)
+            log.append(ids, utc_offset, {s.name: names[:, [place[key] for key in s.keys]] for s in keyed})
+            for part, (begin, end) in enumerate(zip((0, *ends[:-1]), ends, strict=True)):
+                unknown[part] += (ids[max(begin - done, 0) : max(end - done, 0)] == 0).sum(0)
+            done += len(names)
+            advance("encoding", done, n)
+        if not log.entities(schema.focus):
+            raise ValueError(
+                f"no event names an entity of the focus stream {schema.focus!r}: "
+                f"its key fields {list(schema.focus_stream.keys)} are blank or missing throughout"
+            )
+        for stream in keyed:
+            known = schema.key_category(stream) is not None
+            ids_of_names = id_of[names_of[stream.name]][:-1] if known else np.zeros(n_names[stream.name], np.int32)
+            log.index(stream.name, ids_of_names, partial(advance, f"indexing {stream.name}"))
+        log.finish(vocabularies, train_end, validation_end)
+        entities = {stream.name: log.entities(stream.name) for stream in keyed}
+    utc_offset = np.load(array_path(directory, "events.utc_offset"), "r")
+    return Report(
+        rows_read=read.rows,
+        rows_kept=n,
+        refused=read.refused,
+        refused_values=read.refused_values,
+        ignored_columns=tuple(name for name in columns if name not in schema.field_by_name),
+        missing_fields=tuple(field.name for field in schema.fields if field.name not in columns),
+        parts=tuple(
+            Part(name, end - begin, *(Moment(int(timestamp[i]), int(utc_offset[i])).wall for i in (begin, end - 1)))
+            for name, begin, end in zip(("training", "validation", "test"), (0, *ends[:-1]), ends, strict=True)
+        ),
+        categories=tuple(
+            CategoryReport(category.name, size, tuple(float(rate) for rate in rates))
+            for category, size, rates in zip(
+                schema.categories,
+                Codec(schema, vocabularies).sizes,
+                (unknown / np.diff((0, *ends))[:, None]).T,
+                strict=True,
+            )
+        ),
+        entities=entities,
+        outside={
+            name: tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+            for name, found in reader.outside.items()
+            if found
+        },
+    )
 
 
 def split(timestamp: np.ndarray, train: float, validation: float) -> tuple[int, int]:
@@ -188,138 +346,168 @@ def split(timestamp: np.ndarray, train: float, validation: float) -> tuple[int, 
         ValueError: fewer than three distinct times.
     """
     n = len(timestamp)
-    cuts = np.flatnonzero(np.diff(timestamp)) + 1
-    if len(cuts) < 2:
+
+    def cut_before(row: int) -> int:  # the last place up to a row that divides no equal times
+        return int(np.searchsorted(timestamp, timestamp[row]))
+
+    def cut_after(row: int) -> int:
+        return int(np.searchsorted(timestamp, timestamp[row], side="right"))
+
+    def nearest(low: int, high: int, wanted: float) -> int:  # of equally near ones the lower
+        if not low < wanted < high:
+            return low if wanted <= low else high
+        before, after = cut_before(int(wanted)), cut_after(int(wanted))
+        return before if wanted - before <= after - wanted else after
+
+    last = cut_before(n - 1)
+    if last == 0 or cut_before(last - 1) == 0:
         raise ValueError(
-            f"the log is too small to split: {n} events at {len(cuts) + 1} distinct times, and each of "
-            "training, validation and test needs at least one"
+            f"the log is too small to split: {_count(n, 'event')} at {_count(1 + (last > 0), 'distinct time')}, "
+            "and each of training, validation and test needs at least one"
         )
-    first = int(np.argmin(np.abs(cuts[:-1] - n * train)))
-    second = first + 1 + int(np.argmin(np.abs(cuts[first + 1 :] - n * (train + validation))))
-    return int(cuts[first]), int(cuts[second])
+    first = nearest(cut_after(0), cut_before(last - 1), n * train)
+    return first, nearest(cut_after(first), last, n * (train + validation))
 
 
-def learn_vocabularies(schema: Schema, columns: dict[str, Column], rows: slice) -> dict[str, list[str]]:
-    """Values seen at least twice in these rows, the most frequent first, then by text.
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def learn_vocabularies(
+    schema: Schema, reader: RowReader, training: Iterable[np.ndarray]
+) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:
+    """Values seen at least twice in the training part, the most frequent first, then by text.
 
     Fields that share a vocabulary are counted together.
+
+    Args:
+        training: the training part's ``Rows.names`` in any order, some rows at a time.
+
+    Returns:
+        By vocabulary: its values; and the id of each number of a name, 0 for those that are no values
+        (the last one is that of a blank, so that -1 finds it).
     """
-    counters: dict[str, Counter[str]] = {name: Counter() for name in schema.vocabularies}
-    for category in schema.categories:
-        if category.vocabulary and category.field in columns:
-            column = columns[category.field]
-            for value, count in zip(column.values, column.counts(rows), strict=True):
-                if (text := text_of(value)) is not None:
-                    counters[category.vocabulary][text] += count
-    return {
-        name: sorted((v for v, count in counter.items() if count >= LEAST_COUNT), key=lambda v: (-counter[v], v))
-        for name, counter in counters.items()
-    }
-
-
-def _plain(series: pl.Series) -> pl.Series:
-    """Column types of Parquet that the codec does not know, as ones that it does."""
-    if series.dtype == pl.Date:
-        return series.cast(pl.Datetime("us"))
-    if series.dtype.is_decimal():
-        text = series.cast(pl.String)  # 1042.00 names the same thing as 1042
-        return text.str.replace(r"^(-?\d+\.\d*?)0+$", "$1").str.strip_chars_end(".")
-    return series
-
-
-def _faults(field: str, column: Column, reasons: dict[int, str]) -> pl.DataFrame:
-    """The rows whose value cannot be read."""
-    rows = np.flatnonzero(np.isin(column.codes, list(reasons)))
-    codes = column.codes[rows].tolist()
-    return pl.DataFrame(
-        {
-            "line": rows + FIRST_LINE,
-            "field": [field] * len(rows),
-            "value": ["" if (value := column.values[code]) is None else str(value) for code in codes],
-            "reason": [reasons[code] for code in codes],
-        },
-        schema={"line": pl.Int64, "field": pl.String, "value": pl.String, "reason": pl.String},
-    )
+    count = {name: np.zeros(len(reader.numbers[name]), np.int64) for name in schema.vocabularies}
+    for names in training:
+        for i, field in enumerate(reader.named):
+            if isinstance(field, IdField):
+                found = names[:, i][names[:, i] >= 0]
+                count[vocabulary_of(field)] += np.bincount(found, minlength=len(count[vocabulary_of(field)]))
+    vocabularies, id_of = {}, {}
+    for name, counts in count.items():
+        texts = list(reader.numbers[name])
+        learned = sorted(np.flatnonzero(counts >= LEAST_COUNT).tolist(), key=lambda i: (-counts[i], texts[i]))
+        vocabularies[name] = [texts[i] for i in learned]
+        id_of[name] = np.zeros(len(texts) + 1, np.int32)
+        id_of[name][learned] = np.arange(1, len(learned) + 1)
+    return vocabularies, id_of
 
 
 def _why_nothing(refused: pl.DataFrame) -> str:
     if refused.is_empty():
         return "it has no rows"
     first = refused.row(0, named=True)
-    return f"every row is refused; line {first['line']}, {first['field']}: {first['reason']}"
+    file = f"{first['file']}, " if "file" in first else ""
+    return f"every row is refused; {file}line {first['line']}, {first['field']}: {first['reason']}"
 
 
-def _index(stream: Stream, codec: Codec, columns: dict[str, Column], n: int) -> StreamIndex:
-    names = []
-    for key in stream.keys:
-        if key in columns:
-            texts = np.array([text_of(value) for value in columns[key].values], object)
-            names.append(texts[columns[key].codes].tolist())
-        else:
-            names.append([None] * n)
-    category = codec.schema.key_category(stream)
-    vocabulary = codec.schema.categories[category].vocabulary if category is not None else None
-    return index_stream(names, codec.vocabularies[vocabulary] if vocabulary else None)
+def read_files(schema: Schema, names: Sequence[str]) -> Table:
+    """The rows of files, one file after the other.
 
+    Raises:
+        ValueError: a file is broken, or lacks a field that another one has.
+        OSError: a file is missing.
+    """
+    paths = find_tables(names)
+    columns = columns_of(paths[0])
+    for path in paths[1:]:
+        differs = set(columns).symmetric_difference(columns_of(path)) & set(schema.field_by_name)
+        for field in (f for f in schema.field_by_name if f in differs):
+            has, lacks = (paths[0], path) if field in columns else (path, paths[0])
+            raise ValueError(f"{lacks} has no column {field!r}, which {has} has; add it, blank where nothing is known")
 
-def _report(log: EventLog, frame: pl.DataFrame, refused: pl.DataFrame, columns: dict[str, Column]) -> Report:
-    n = len(log.events.timestamp)
-    ends = (log.train_end, log.validation_end, n)
-    parts = []
-    for name, start, end in zip(("training", "validation", "test"), (0, *ends[:-1]), ends, strict=True):
-        first, last = (
-            Moment(int(log.events.timestamp[row]), int(log.events.utc_offset[row])).wall for row in (start, end - 1)
-        )
-        parts.append(Part(name, end - start, first, last))
-    rates = unknown_rates(log.events.ids, ends)
-    outside = {}
-    for field in log.schema.fields:
-        if isinstance(field, EnumField) and field.name in columns and (found := _outside(field, columns[field.name])):
-            outside[field.name] = found
-    return Report(
-        rows_read=frame.height,
-        rows_kept=n,
-        refused=refused,
-        ignored_columns=tuple(name for name in frame.columns if name not in log.schema.field_by_name),
-        missing_fields=tuple(f.name for f in log.schema.fields if f.name not in frame.columns),
-        parts=tuple(parts),
-        categories=tuple(
-            CategoryReport(category.name, size, unknown)
-            for category, size, unknown in zip(log.schema.categories, log.codec.sizes, rates, strict=True)
-        ),
-        entities={name: len(index.start) - 1 for name, index in log.streams.items()},
-        outside=outside,
-    )
+    def batches() -> Iterator[Batch]:
+        for path in paths:
+            line = FIRST_LINE
+            for frame in scan_table(path, BATCH_ROWS):
+                yield Batch(frame, line, str(path) if len(paths) > 1 else "")
+                line += frame.height
 
-
-def _outside(field: EnumField, column: Column) -> tuple[tuple[str, int], ...]:
-    """Values that the closed set lacks, with their counts, most frequent first."""
-    counted = zip(map(text_of, column.values), column.counts(slice(None)), strict=True)
-    found = [(text, count) for text, count in counted if text is not None and text not in field.values]
-    return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
+    return Table(columns, sum(map(count_rows, paths)), batches())
 
 
 def run(config: PrepareConfig, console: Console) -> None:
-    """Prepare a file and save the log, the refused rows beside it; print the report.
+    """Prepare files and save the log, the refused rows beside it; print the report.
 
     Raises:
-        ValueError: the schema or the file is at fault.
+        ValueError: the schema or a file is at fault.
         OSError: a file is missing, or ``config.out`` cannot be written or holds something else.
     """
     schema = load_schema(config.schema)
-    with console.status(f"reading {config.input}") as status:
-        frame = read_table(config.input)
-        log, report = prepare(frame, schema, config.train, config.validation, on_step=status.update)
-        status.update(f"writing {config.out}")
-        log.save(config.out)
     refused = config.out.with_name(f"{config.out.name}.refused.csv")
-    refused.unlink(missing_ok=True)  # an earlier run's
-    if not report.refused.is_empty():
-        report.refused.write_csv(refused)
+    draft = config.out.with_name(f".{refused.name}.writing-{os.getpid()}")
+
+    def write_refused(values: pl.DataFrame) -> None:
+        with draft.open("ab") as file:
+            values.write_csv(file, include_header=file.tell() == 0)
+
+    try:
+        with write_directory(config.out, replaces=HEADER) as directory, _Bars(console) as bars:
+            report = write_log(
+                directory,
+                schema,
+                read_files(schema, config.input),
+                config.train,
+                config.validation,
+                on_refused=write_refused,
+                advance=bars.advance,
+            )
+        refused.unlink(missing_ok=True)  # an earlier run's
+        if report.refused_values:
+            os.replace(draft, refused)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                f"{config.out} cannot be written: the disk is full; while it is prepared, a log takes half of "
+                "its size more. What was there before is as it was"
+            ) from None
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
     print_report(report, console)
-    if report.rows_refused:
+    if report.refused_values:
         console.print(f"All refused rows: {refused}", soft_wrap=True)
     console.print(f"Prepared log: {config.out}", soft_wrap=True)
+
+
+class _Bars:
+    """A bar per step, with the time that it still takes."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,}/{task.total:,}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+        )
+        self._task: dict[str, TaskID] = {}
+
+    def advance(self, step: str, done: int, total: int) -> None:
+        if step not in self._task:
+            self._task[step] = self._progress.add_task(step)
+        self._progress.update(self._task[step], completed=done, total=max(total, done))
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
 
 
 def main() -> None:

@@ -1,11 +1,9 @@
 """What became of a file of events: the numbers that a person looks at before training on it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
@@ -44,8 +42,11 @@ class Report:
     rows_read: int
     rows_kept: int
     refused: pl.DataFrame
-    """One row per value that cannot be read: line, field, value, reason. A line counts data rows
-    and the header, so the first record is on line 2."""
+    """One row per value that cannot be read, the first ones if there are very many: line, field,
+    value, reason, and before them the file where there are several. A line counts data rows and the
+    header, so the first record is on line 2."""
+    refused_values: int
+    """How many values cannot be read."""
     ignored_columns: tuple[str, ...]
     """Input columns that the schema does not know."""
     missing_fields: tuple[str, ...]
@@ -93,11 +94,12 @@ def print_report(report: Report, console: Console) -> None:
         listed = [f"{value!r} ({count:,})" for value, count in values[:SHOWN_VALUES]]
         more = f" and {len(values) - SHOWN_VALUES:,} more" if len(values) > SHOWN_VALUES else ""
         say(f"Outside the closed set of {escape(field)}, so unknown: {escape(', '.join(listed))}{more}")
-    if not report.refused.is_empty():
+    if report.refused_values:
         shown = report.refused.head(SHOWN_REFUSALS)
-        say(f"Values that cannot be read: {report.refused.height:,}, the first {shown.height}:")
-        for line, field, value, reason in shown.rows():
-            say(f"  line {line}, {escape(field)} = {escape(repr(value))}: {escape(reason)}")
+        say(f"Values that cannot be read: {report.refused_values:,}, the first {shown.height}:")
+        for *file, line, field, value, reason in shown.rows():
+            place = ", ".join([*file, f"line {line}"])
+            say(f"  {escape(place)}, {escape(field)} = {escape(repr(value))}: {escape(reason)}")
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:
@@ -106,15 +108,3 @@ def _table(title: str, first: str, *numbers: str) -> Table:
     for name in numbers:
         table.add_column(name, justify="right")
     return table
-
-
-def unknown_rates(ids: np.ndarray, ends: Sequence[int]) -> list[tuple[float, ...]]:
-    """Per category, the share of id 0 in each part.
-
-    Args:
-        ids: (n, C).
-        ends: the row after each part, in order.
-    """
-    starts = (0, *ends[:-1])
-    shares = [np.mean(ids[start:end] == 0, axis=0) for start, end in zip(starts, ends, strict=True)]
-    return [tuple(float(share) for share in rates) for rates in np.stack(shares, axis=1)]

@@ -1,13 +1,46 @@
-"""A user's file of events as a polars frame, or one clear line about what is wrong with it."""
+"""A user's files of events as polars frames, or one clear line about what is wrong with one of them.
+
+A table is read whole, or, where it may be larger than memory, a batch of rows at a time.
+"""
 
 import csv
+import glob
+import gzip
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import polars as pl
+import zstandard
 
 HEADER_LINES = 1
 FIRST_LINE = 1 + HEADER_LINES
 """Line of the first record: row i of the frame is line i + 2, where no quoted value spans lines."""
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
+_OPEN = {".csv": open, ".csv.gz": gzip.open, ".csv.zst": zstandard.open}
+
+
+def find_tables(names: Sequence[str]) -> list[Path]:
+    """The files that are named, in this order: a path, or a pattern whose matches come in the order of their names.
+
+    Raises:
+        ValueError: a file is of another kind, or named twice.
+        OSError: there is none.
+    """
+    found: list[Path] = []
+    for name in names:
+        is_pattern = glob.has_magic(name) and not Path(name).exists()
+        matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))] if is_pattern else [Path(name)]
+        if not matches:
+            raise FileNotFoundError(f"no file matches {name}; give .csv or .parquet files")
+        for path in matches:
+            _suffix(path)
+            if path in found:
+                raise ValueError(f"{path} is named twice; each of its events would count twice")
+            found.append(path)
+    if not found:
+        raise ValueError(f"no input; name files that end in {_any_of(SUFFIXES)}")
+    return found
 
 
 def read_table(path: Path) -> pl.DataFrame:
@@ -20,21 +53,81 @@ def read_table(path: Path) -> pl.DataFrame:
         ValueError: broken, ragged or of another format; the message names the file.
         OSError: missing or not readable.
     """
+    return pl.concat(scan_table(path))
+
+
+def scan_table(path: Path, rows: int | None = None) -> Iterator[pl.DataFrame]:
+    """The same, about ``rows`` at a time (by default, as many as suits polars); there is always a first one.
+
+    Raises:
+        ValueError, OSError: as ``read_table``, and where ``rows`` is given a ragged CSV file only at its end.
+    """
+    scan, is_csv = _scan(path), _suffix(path) != ".parquet"
+    has_blank_ends = False
+    try:
+        yield scan.clear().collect()  # the columns, also of a table without a row
+        for batch in scan.collect_batches(chunk_size=rows, lazy=True):
+            has_blank_ends |= is_csv and batch.width > 0 and batch.to_series(-1).has_nulls()
+            yield batch
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+    # A short line gives nulls at its end, so without any the slower check cannot find one.
+    if has_blank_ends:
+        _check_widths(path)
+
+
+def columns_of(path: Path) -> list[str]:
+    """Names of the columns.
+
+    Raises:
+        ValueError, OSError: as ``read_table``.
+    """
+    try:
+        return _scan(path).collect_schema().names()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def count_rows(path: Path) -> int:
+    """How many rows ``scan_table`` will give; exact where the file is sound, and much faster than reading it."""
+    try:
+        return int(_scan(path).select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    suffix = _suffix(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give a .csv or .parquet file")
-    if path.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"{path} must end in .csv or .parquet")
-    try:
-        frame = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
-        if path.suffix == ".csv":
-            _check_widths(path)
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {reason}") from None
-    # A short line gives nulls at its end, so without any the slower check cannot find one.
-    if path.suffix == ".csv" and frame.width and frame.to_series(-1).has_nulls():
+    source = path.absolute()  # what looks like the address of a web page is a file as well
+    if suffix == ".parquet":
+        return pl.scan_parquet(source, glob=False)
+    return pl.scan_csv(source, infer_schema=False, glob=False)
+
+
+def _suffix(path: Path) -> str:
+    """Which of ``SUFFIXES`` a file has."""
+    found = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
+    if found is None and path.is_dir():
+        raise FileNotFoundError(f"{path} is not a file; give a .csv or .parquet file")
+    if found is None:
+        raise ValueError(f"{path} must end in {_any_of(SUFFIXES)}")
+    return found
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _unreadable(path: Path, error: pl.exceptions.PolarsError | OSError) -> ValueError | OSError:
+    """What to say of a file that polars cannot read; a CSV file is searched for the line at fault."""
+    if _suffix(path) != ".parquet":
         _check_widths(path)
-    return frame
+    if isinstance(error, OSError) and error.errno:
+        return error
+    reason = str(error).strip().splitlines()[0]
+    return ValueError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {reason}")
 
 
 def _check_widths(path: Path) -> None:
@@ -45,7 +138,7 @@ def _check_widths(path: Path) -> None:
     """
     line = 1
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with _open(path) as file:
             lines = csv.reader(file, strict=True)
             width = len(next(lines, []))
             for values in lines:
@@ -56,3 +149,9 @@ def _check_widths(path: Path) -> None:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
         raise ValueError(f"{path}, after line {line}: {error}") from None
+    except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} cannot be decompressed: {error}") from None
+
+
+def _open(path: Path) -> TextIO:
+    return _OPEN[_suffix(path)](path, "rt", newline="", encoding="utf-8-sig")  # type: ignore[operator]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
@@ -19,6 +20,9 @@ from training.config import TrainConfig
 from training.evaluation import Evaluation
 from training.evaluation.baselines import CHEAP_BASELINES, score_baselines
 from training.state import Progress as RunProgress
+
+COUNTABLE_EVENTS = 2_000_000
+"""The longest log that the final table counts baselines on: they take some 100 bytes of memory per event."""
 
 
 class Monitor:
@@ -65,7 +69,18 @@ class Monitor:
             self._bar.update(self._task, completed=1.0)
         self._bar.stop()
         if self._writer:
-            self._writer.close()
+            with self._reporting_failures():
+                self._writer.close()
+
+    @contextmanager
+    def _reporting_failures(self) -> Iterator[None]:
+        """A full disk ends TensorBoard's log, and not the run."""
+        try:
+            yield
+        except OSError as error:
+            self._writer = None  # it has no way to go on
+            message = escape(f"TensorBoard's log cannot be written: {error}; the run goes on without it")
+            self._bar.console.print(f"[red]{message}[/red]", soft_wrap=True)
 
     def step(
         self,
@@ -100,18 +115,17 @@ class Monitor:
         events = int(self._count)
         total = self.means.sum().item()
         self._bar.update(self._task, completed=done, description=f"step {progress.step}  loss {total:.3f}")
-        if self._writer:
-            at = progress.step
-            self._writer.add_scalar("loss/train", total, at)
-            self._writer.add_scalar("loss/train_mean_of_categories", total / len(self.names), at)
-            for name, mean in zip(self.names, self.means.tolist(), strict=True):
-                self._writer.add_scalar(f"train_category/{name}", mean, at)
-            self._writer.add_scalar("optimizer/learning_rate", rate, at)
-            self._writer.add_scalar("optimizer/gradient_norm", norms.mean().item(), at)
-            self._writer.add_scalar("optimizer/clip_rate", clipped, at)
-            self._writer.add_scalar("time/data_s", self._data_s / steps, at)
-            self._writer.add_scalar("time/compute_s", (seconds - self._data_s) / steps, at)
-            self._writer.add_scalar("time/target_events_per_s", events / seconds, at)
+        scalars = {"loss/train": total, "loss/train_mean_of_categories": total / len(self.names)}
+        scalars |= {f"train_category/{name}": mean for name, mean in zip(self.names, self.means.tolist(), strict=True)}
+        scalars |= {
+            "optimizer/learning_rate": rate,
+            "optimizer/gradient_norm": norms.mean().item(),
+            "optimizer/clip_rate": clipped,
+            "time/data_s": self._data_s / steps,
+            "time/compute_s": (seconds - self._data_s) / steps,
+            "time/target_events_per_s": events / seconds,
+        }
+        self._write(scalars, progress.step)
         self._window_began += seconds
         self._clear()
 
@@ -124,17 +138,26 @@ class Monitor:
         finally:
             self._window_began += time.monotonic() - began
 
+    def _write(self, scalars: dict[str, float], step: int) -> None:
+        """Write to TensorBoard."""
+        if self._writer:
+            with self._reporting_failures():
+                for name, value in scalars.items():
+                    self._writer.add_scalar(name, value, step)
+
     def validation(self, progress: RunProgress, result: Evaluation) -> None:
         """Take an evaluation on the validation part."""
-        if self.console is None or self._writer is None:
+        if self.console is None:
             return
         at = progress.step
-        self._writer.add_scalar("loss/validation", result.loss, at)
-        self._writer.add_scalar("loss/validation_marginal", sum(result.nll), at)
-        self._writer.add_scalar("loss/validation_joint", sum(result.chain_nll), at)
+        scalars = {
+            "loss/validation": result.loss,
+            "loss/validation_marginal": sum(result.nll),
+            "loss/validation_joint": sum(result.chain_nll),
+        }
         for name, nll, top1 in zip(self.names, result.nll, result.top1, strict=True):
-            self._writer.add_scalar(f"validation_category/{name}", nll, at)
-            self._writer.add_scalar(f"validation_top1/{name}", top1, at)
+            scalars |= {f"validation_category/{name}": nll, f"validation_top1/{name}": top1}
+        self._write(scalars, at)
         train = "" if self.means is None else f"train loss {self.means.sum():.3f}, "
         self._bar.console.print(
             f"step {at}: {train}validation loss {result.loss:.3f} "
@@ -144,7 +167,8 @@ class Monitor:
 
 def final_table(console: Console, log: EventLog, positions: np.ndarray, result: Evaluation) -> None:
     """Each category's top-1 on the test part beside the cheaper baselines' on the same targets."""
-    scored = score_baselines(log, positions, CHEAP_BASELINES)
+    is_countable = len(log.events.timestamp) <= COUNTABLE_EVENTS
+    scored = score_baselines(log, positions, CHEAP_BASELINES) if is_countable else {}
     baselines = {name: (found.rank == 1).mean(0) * 100 for name, found in scored.items()}
     table = Table(
         title=f"test part: {result.n:,} events, top-1 in percent; nll in nats "
@@ -157,7 +181,7 @@ def final_table(console: Console, log: EventLog, positions: np.ndarray, result: 
         table.add_column(name, justify="right")
     for c, category in enumerate(log.schema.categories):
         model = result.top1[c] * 100
-        best = max(column[c] for column in baselines.values())
+        best = max((column[c] for column in baselines.values()), default=100.0)
         table.add_row(
             category.name,
             f"{result.nll[c]:.3f}",
@@ -165,3 +189,8 @@ def final_table(console: Console, log: EventLog, positions: np.ndarray, result: 
             *(f"{column[c]:.2f}" for column in baselines.values()),
         )
     console.print(table)
+    if not is_countable:
+        console.print(
+            "Without baselines, which hold the whole log in memory to count: python -m training.evaluate has them",
+            soft_wrap=True,
+        )

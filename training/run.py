@@ -140,12 +140,22 @@ def main() -> int:
     except (ValueError, NonFiniteLossError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         return 2
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
         console.print(
-            f"[red]out of memory:[/red] {escape(str(error))}\nLower --batch-size and raise --accumulation as much"
+            f"[red]out of memory:[/red] {escape(str(error))}\n"
+            "Lower --batch-size and raise --accumulation as much, which gives the same steps; "
+            "if that is not enough, lower --model.context-length or take a smaller --preset",
+            soft_wrap=True,
         )
         return 2
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU, of numpy, or of torch on a CPU, which has no kind of error for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 if __name__ == "__main__":

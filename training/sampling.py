@@ -5,6 +5,7 @@ So a run resumes at any step by counting, and any number of processes can share 
 Shapes: B samples, P focus events, T targets.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,13 +56,24 @@ class Sampler:
     def __init__(self, log: EventLog, config: ModelConfig, begin: int, end: int) -> None:
         self.log, self.config, self.end = log, config, end
         index = log.focus
-        follows = index.entity[1:] == index.entity[:-1]
-        target = index.rows[1:]
-        self.positions = np.flatnonzero(follows & (target >= begin) & (target < end))
-        """Positions of events that are followed by a target."""
+        # rows increase within an entity, so its targets stand together: two numbers per entity, none per event
+        entity = np.arange(len(index.start) - 1)
+        self._first = np.maximum(index.end(entity, np.full(len(entity), begin - 1)), index.start[:-1] + 1) - 1
+        count = np.maximum(index.end(entity, np.full(len(entity), end - 1)) - self._first - 1, 0)
+        self._start = np.append(0, count.cumsum())
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return int(self._start[-1])
+
+    def position(self, number: np.ndarray) -> np.ndarray:
+        """Positions of events that are followed by a target, by their number from 0 to ``len(self) - 1``."""
+        entity = np.searchsorted(self._start, number, side="right") - 1
+        return self._first[entity] + number - self._start[entity]
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """All of them, in order; of a large training part ask for a few, by number."""
+        return self.position(np.arange(len(self)))
 
     def at_last_event(self, positions: np.ndarray) -> Nows:
         """Event-triggered: now is the focus's last event, and all streams end at its row."""
@@ -93,7 +105,7 @@ class Sampler:
             own, following = index.rows[position[accepted]], index.rows[position[accepted] + 1]
             nows.last_row[done] = np.clip(newest, own, following - 1)
             pending = pending[~accepted]
-            position = self.positions[rng.integers(len(self.positions), size=len(pending))]
+            position = self.position(rng.integers(len(self), size=len(pending)))
         return nows
 
     def batch(
@@ -113,7 +125,7 @@ class Sampler:
         log, config = self.log, self.config
         index = log.focus
         size = len(nows.position)
-        focus = index.entity[nows.position]
+        focus = index.entity_at(nows.position)
         before = nows.position + 1 - index.start[focus]  # events of the focus up to now
 
         streams, kept, first = [], before, 0
@@ -191,17 +203,20 @@ class TrainingBatches:
         self.entity_dropout, self.history_cut = entity_dropout, history_cut
         self.mask = EntityMask(sampler.log.schema, entity_masking, unknown_shares(sampler.log, entity_masking))
         self.per_epoch = max(len(sampler) // batch_size, 1)
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._epoch, self._order = -1, np.empty(0, np.uint8)
 
     def __call__(self, number: int, part: slice = slice(None)) -> tuple[Batch, Targets]:
         """The batch of this number (counted from 0), or one process's part of it."""
         epoch, at = divmod(number, self.per_epoch)
         if epoch != self._epoch:
-            self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(self.sampler.positions)
+            # of numbers, as small as they can be: the one thing in memory that grows with the log
+            self._order = np.arange(len(self.sampler), dtype=np.min_scalar_type(len(self.sampler)))
+            np.random.default_rng([self.seed, 1, epoch]).shuffle(self._order)
             self._epoch = epoch
-        positions = self._order[at * self.batch_size : (at + 1) * self.batch_size]
+        numbers = self._order[at * self.batch_size : (at + 1) * self.batch_size]
+        positions = self.sampler.position(numbers.astype(np.int64))
         rng = np.random.default_rng([self.seed, 2, number])
-        nows = self.sampler.draw(rng, positions.copy())
+        nows = self.sampler.draw(rng, positions)
         noise = Noise.draw(rng, len(positions), len(self.mask.slots)).part(part)
         batch, targets = self.sampler.batch(
             Nows(*(column[part] for column in nows)),
