@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
 
-
 _EPS = 1e-6
 """Of the norms: keeps a vector of zeros finite."""
 

@@ -60,6 +60,12 @@ DROPPED = Counter(
 )
 RESTARTS = Counter("eventmodel_process_restarts", "Processes that died and were replaced, by kind.", ["process"])
 READY = Gauge("eventmodel_ready", "1 while /ready says so.", multiprocess_mode="max")
+STATES = Counter(
+    "eventmodel_states", "Histories of requests, by whether their state was cached or had to be encoded.", ["source"]
+)
+ENCODED_POSITIONS = Counter(
+    "eventmodel_encoded_positions", "Positions that were encoded, real ones and the padding of batches.", ["kind"]
+)
 UNKNOWN_VALUES = Counter("eventmodel_unknown_values", "Values in requests that the vocabularies lack.")
 MODEL = Gauge("eventmodel_model_info", "1, with the model in the labels.", ["name", "version"], multiprocess_mode="max")
 

@@ -25,7 +25,11 @@ def main() -> int:
     except ValidationError as error:
         return _complain(f"these settings do not work:\n{explain(error)}\nSee python -m server.run --help.")
     open_engine = partial(
-        open_bundle_engine, backend=settings.backend, device=settings.device, threads=settings.threads
+        open_bundle_engine,
+        backend=settings.backend,
+        device=settings.device,
+        threads=settings.threads,
+        state_cache_mib=settings.state_cache_mib,
     )
     return serve(settings, open_engine)
 

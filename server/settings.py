@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     threads: int = Field(default=1, ge=1)
     """Inference threads on a CPU. Keep them within the CPU request: more threads than free cores
     make a batch take seconds."""
+    state_cache_mib: int = Field(default=256, ge=0)
+    """Memory for the states of histories that were seen before; 0 keeps none."""
     host: Literal["0.0.0.0", "127.0.0.1", "::"] = "0.0.0.0"
     """Address to listen on; 127.0.0.1 is this machine only."""
     port: int = Field(default=8000, ge=1024, le=65535)
