@@ -110,10 +110,10 @@ class Container:
             steps += [f"mount -t tmpfs -o mode=1777 tmpfs {root}{path}" for path in self.volumes]
             steps += [f"mount -o remount,ro,bind {root} {root}"]
         steps += [f"mount -t proc proc {root}/proc"]
-        drop = f"--reuid {uid} --regid {gid} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all"
+        drop = f"setpriv --reuid {uid} --regid {gid} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         inside = ["env", "-i", "-C", self.directory, *variables, *program]
-        steps += [f"exec chroot {root} setpriv {drop} {shlex.join(inside)}"]
+        steps += [f"exec chroot {root} {'' if uid == '0' else drop}{shlex.join(inside)}"]
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(steps)]
 
     def unmount(self) -> None:
