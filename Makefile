@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 WORK := work
 
-.PHONY: serve test test-all lint clean
+.PHONY: serve test test-all lint rules clean
 
 serve: $(WORK)/bundle/bundle.json
 	$(BIN)/python -m server.run --bundle $(WORK)/bundle --port $(PORT)
@@ -20,6 +20,12 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Kubernetes' Prometheus operator reads the rules in an object of its own
+rules: k8s/base/prometheusrule.yaml
+k8s/base/prometheusrule.yaml: monitoring/rules.yaml
+	( printf '%s\n' '# Written by make rules.' 'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' \
+		'metadata:' '  name: eventmodel' 'spec:'; sed -e '/^#/d' -e 's/^./  &/' $< ) > $@
 
 clean:
 	rm -rf .venv $(WORK)

@@ -1,0 +1,174 @@
+"""The Dockerfile: clean, and its own steps make a server that runs unprivileged on a read-only root."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+from dockerfile import Container, Instruction, assignments, build, context_files, parse
+from running_server import ROOT, free_port, request, wait_for
+from server_example import write_example
+
+from server.probes import LIVE
+
+ARGUMENTS, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
+BY_NAME = {stage.name: stage for stage in STAGES}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+FINAL = ("server", "trainer")
+
+
+def inherited(name: str) -> list[Instruction]:
+    """The instructions of a stage and of those that it is from."""
+    stage = BY_NAME[name]
+    return [*(inherited(stage.parent) if stage.parent in BY_NAME else []), *stage.instructions]
+
+
+def last(name: str, instruction: str) -> str:
+    return [i.value for i in inherited(name) if i.name == instruction][-1]
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "k8s/bundle.Dockerfile"])
+def test_hadolint_finds_nothing(file: str) -> None:
+    command = [str(Path(sys.executable).with_name("hadolint")), str(ROOT / file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_base_image_is_pinned_to_a_patch_release_of_a_python_that_the_project_takes() -> None:
+    version = ARGUMENTS["PYTHON"].split("-")[0]
+    assert len(version.split(".")) == 3
+    assert tuple(map(int, version.split("."))) >= tuple(
+        map(int, PROJECT["requires-python"].removeprefix(">=").split("."))
+    )
+    assert {stage.parent for stage in STAGES} - BY_NAME.keys() == {"python:${PYTHON}"}
+
+
+def test_every_package_is_pinned_by_the_constraints() -> None:
+    installs = [i.value for stage in STAGES for i in stage.instructions if "pip install" in i.value]
+    assert len(installs) == 3
+    assert all("--constraint constraints.txt" in install for install in installs)
+
+
+def test_a_gpu_is_the_default_and_both_accelerators_are_extras() -> None:
+    assert Instruction("ARG", "ACCELERATOR=gpu") in BY_NAME["build"].instructions
+    assert {"gpu", "cpu"} <= PROJECT["optional-dependencies"].keys()
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_a_final_stage_installs_nothing_and_runs_unprivileged(name: str) -> None:
+    assert not any("install" in i.value for i in inherited(name) if i.name == "RUN")
+    assert int(last(name, "USER").split(":")[0]) > 0
+    assert isinstance(json.loads(last(name, "ENTRYPOINT")), list)  # no shell between it and the signals
+    assert json.loads(last(name, "VOLUME")) == ["/tmp"]
+
+
+def test_the_server_is_what_is_built_where_no_target_is_named() -> None:
+    assert STAGES[-1].name == "server"
+
+
+def test_the_labels_tell_what_the_project_file_does() -> None:
+    labels = assignments(last("server", "LABEL"))
+    prefix = "org.opencontainers.image"
+    found = {key.removeprefix(f"{prefix}."): value for key, value in labels.items()}
+    assert (found["version"], found["description"], found["licenses"]) == (
+        PROJECT["version"],
+        PROJECT["description"],
+        PROJECT["license"],
+    )
+
+
+def test_the_context_is_what_is_installed_and_no_more() -> None:
+    top = {file.parts[0] for file in context_files()}
+    packages = {"eventmodel", "training", "export", "server"}
+    assert top == packages | {"constraints.txt", "pyproject.toml", "README.md", "LICENSE"}
+
+
+# --- the steps, run ------------------------------------------------------------------------
+
+
+def may_mount() -> bool:
+    """Whether this machine lets us lay roots over its own."""
+    command = ["unshare", "--mount", "--pid", "--fork", "true"]
+    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Container:
+    """The image of a server without a GPU; what this machine has installed stands in for the base image."""
+    if not may_mount():
+        pytest.skip("needs root, and the right to mount")
+    directory = tmp_path_factory.mktemp("image")
+    python = Path(sys.base_prefix)
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
+    environment["PATH"] = f"{python / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin"
+    built = build("server", directory, environment, ACCELERATOR="cpu")
+    for folder in [python, *python.parents]:  # a base image's Python is everybody's
+        inside = built.root / str(folder).removeprefix("/")
+        inside.chmod(inside.stat().st_mode | 0o555)
+    return built
+
+
+def write_model(path: Path) -> Path:
+    """A bundle of an untrained model, for the backend torch."""
+    from safetensors.torch import save_file
+
+    from eventmodel.model import EventModel
+
+    bundle = write_example(path)
+    save_file(EventModel(bundle.config, bundle.codec).state_dict(), path / "weights.safetensors")
+    write_example(path)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drains(
+    container: Container, tmp_path: Path
+) -> None:
+    bundle, port = write_model(tmp_path / "bundle"), free_port()
+    container.environment |= {"EVENTMODEL_PORT": str(port), "EVENTMODEL_DEVICE": "cpu", "EVENTMODEL_BACKEND": "torch"}
+    assert container.environment["EVENTMODEL_BUNDLE"] == "/bundle"
+    mounts = {"/bundle": bundle}
+    (tmp_path / "log").touch()
+    with (tmp_path / "log").open("wb") as log:
+        outside = subprocess.Popen(container.command(*container.entrypoint, mounts=mounts), stdout=log, stderr=log)
+    try:
+        wait_for(lambda: "startup complete" in (tmp_path / "log").read_text() or outside.poll() is not None, 120)
+        assert outside.poll() is None, (tmp_path / "log").read_text()
+        children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
+        (first,) = (int(child) for child in children)
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{first}/status").read_text().splitlines() if ":\t" in line
+        )
+        assert status["NSpid"].split()[-1] == "1"
+        assert set(status["Uid"].split()) == {"10001"}
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+        root = [line.split() for line in Path(f"/proc/{first}/mountinfo").read_text().splitlines()]
+        assert [fields[5].split(",")[0] for fields in root if fields[4] == "/"] == ["ro"]
+
+        url = f"http://127.0.0.1:{port}"
+        answer = httpx.post(f"{url}/predict", json=request(), timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert httpx.get(f"{url}{LIVE}").status_code == 200
+        assert LIVE in " ".join(container.healthcheck)
+        assert health(container) == 0
+
+        os.kill(first, signal.SIGTERM)
+        assert outside.wait(30) == 0
+        assert health(container) != 0
+    finally:
+        outside.kill()
+        outside.wait()
+        container.unmount()
+
+
+def health(container: Container) -> int:
+    """What HEALTHCHECK's command ends with, run in the container's root."""
+    command = container.command(*container.healthcheck)
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode

@@ -1,0 +1,334 @@
+"""What kubectl renders from ``k8s/``: valid by the schemas, and right where schemas cannot look."""
+
+import hashlib
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running_server import started
+from server_example import write_example
+
+from server.app import METRICS
+from server.probes import LIVE, READY
+from server.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+SERVING = ("overlays/cpu", "overlays/gpu")
+TRAINING = ("overlays/training", "overlays/training-nodes")
+ALL = (*SERVING, *TRAINING, "checks")
+CLIENT = ROOT / "k8s" / "checks" / "client.py"
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, which renders kustomizations")
+
+Document = dict[str, Any]
+
+
+@cache
+def rendered(folder: str) -> str:
+    command = ["kubectl", "kustomize", str(ROOT / "k8s" / folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def objects(folder: str) -> list[Document]:
+    return list(yaml.safe_load_all(rendered(folder)))
+
+
+def one(folder: str, kind: str) -> Document:
+    (found,) = (document for document in objects(folder) if document["kind"] == kind)
+    return found
+
+
+def pods(folder: str) -> Iterator[Document]:
+    """The pod specifications of all workloads."""
+    for document in objects(folder):
+        if document["kind"] in ("Deployment", "Job"):
+            yield document["spec"]["template"]["spec"]
+
+
+def containers(folder: str) -> Iterator[Document]:
+    for pod in pods(folder):
+        yield from pod.get("initContainers", []) + pod["containers"]
+
+
+def server(folder: str) -> Document:
+    (container,) = one(folder, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def config(folder: str, name: str) -> dict[str, str]:
+    """Of the ConfigMap whose name, without its hash, this is."""
+    (found,) = (
+        d for d in objects(folder) if d["kind"] == "ConfigMap" and d["metadata"]["name"].rsplit("-", 1)[0] == name
+    )
+    return found["data"]
+
+
+def settings(folder: str) -> Settings:
+    prefix = Settings.model_config["env_prefix"]
+    values = config(folder, "eventmodel-settings")
+    assert all(key.startswith(prefix) for key in values)
+    fields = {key.removeprefix(prefix).lower(): value for key, value in values.items()}
+    assert fields.keys() <= Settings.model_fields.keys()
+    return Settings.model_validate(fields)
+
+
+# --- by the schemas ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ALL)
+def test_every_object_fits_its_schema_strictly(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "rendered.yaml").write_text(rendered(folder), "utf-8")
+    command = [Path(sys.executable).with_name("kubernetes-validate"), "--strict", tmp_path / "rendered.yaml"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow  # importing the models takes seconds
+def test_every_operator_s_object_fits_the_operator_s_own_model() -> None:
+    from cloudcoil.models.keda.v1alpha1 import ScaledObject
+    from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+
+    for model in (ScaledObject, ServiceMonitor, PrometheusRule):
+        document = one("overlays/cpu", model.__name__)
+        read = model.model_validate(document).model_dump(by_alias=True, exclude_unset=True, mode="json")
+        assert read == document  # what the model does not know is dropped
+
+
+# --- references ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_every_setting_of_the_config_map_is_one_of_the_server_and_in_its_range(folder: str) -> None:
+    assert settings(folder).device == {"overlays/cpu": "cpu", "overlays/gpu": "cuda"}[folder]
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_the_server_is_probed_where_it_answers(folder: str) -> None:
+    container = server(folder)
+    assert {p["name"]: p["containerPort"] for p in container["ports"]} == {"http": settings(folder).port}
+    paths = {"startupProbe": READY, "readinessProbe": READY, "livenessProbe": LIVE}
+    for probe, path in paths.items():
+        assert container[probe]["httpGet"] == {"path": path, "port": "http"}
+        assert container[probe]["timeoutSeconds"] <= container[probe]["periodSeconds"]
+    (port,) = one(folder, "Service")["spec"]["ports"]
+    assert (port["name"], port["targetPort"]) == ("http", "http")
+    (endpoint,) = one(folder, "ServiceMonitor")["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("http", METRICS)
+    (rule,) = one(folder, "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "http"}]
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_every_selector_finds_the_server_s_pods_and_no_others(folder: str) -> None:
+    deployment = one(folder, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["spec"]["selector"]["matchLabels"],
+        one(folder, "Service")["spec"]["selector"],
+        one(folder, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        one(folder, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        *(c["labelSelector"]["matchLabels"] for c in server_pod(folder)["topologySpreadConstraints"]),
+    ]
+    others = [d["spec"]["template"]["metadata"]["labels"] for d in jobs()]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+        assert not any(selector.items() <= other.items() for other in others)
+    monitored = one(folder, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert monitored.items() <= one(folder, "Service")["metadata"]["labels"].items()
+
+
+def server_pod(folder: str) -> Document:
+    return one(folder, "Deployment")["spec"]["template"]["spec"]
+
+
+def jobs() -> list[Document]:
+    return [document for folder in (*TRAINING, "checks") for document in objects(folder) if document["kind"] == "Job"]
+
+
+@pytest.mark.parametrize("folder", ALL)
+def test_everything_that_a_pod_names_is_there(folder: str) -> None:
+    names = {(document["kind"], document["metadata"]["name"]) for document in objects(folder)}
+    for pod in pods(folder):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod.get("initContainers", []) + pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            for source in container.get("envFrom", []):
+                assert (
+                    source.get("secretRef", {}).get("optional")
+                    or ("ConfigMap", source["configMapRef"]["name"]) in names
+                )
+        for volume in pod["volumes"]:
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in names
+            if "persistentVolumeClaim" in volume:
+                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in names
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_the_autoscaler_goes_by_the_queue_of_the_deployment_and_never_by_cpu(folder: str) -> None:
+    scaled = one(folder, "ScaledObject")
+    deployment = one(folder, "Deployment")
+    assert scaled["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"]
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["type"] == "prometheus"
+    query = trigger["metadata"]["query"]
+    assert "eventmodel_queue_depth_requests{" in query
+    assert f'namespace="{deployment["metadata"]["namespace"]}"' in query
+    assert f'job="{one(folder, "Service")["metadata"]["name"]}"' in query
+    assert float(trigger["metadata"]["threshold"]) < settings(folder).max_queue / 2
+
+
+# --- behaviour -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_a_pod_has_the_time_that_its_drain_takes(folder: str) -> None:
+    chosen, container = settings(folder), server(folder)
+    drain = chosen.shutdown_delay_s + chosen.timeout_s + 10  # as the README says
+    assert (
+        server_pod(folder)["terminationGracePeriodSeconds"]
+        > container["lifecycle"]["preStop"]["sleep"]["seconds"] + drain
+    )
+    readiness = container["readinessProbe"]
+    assert chosen.shutdown_delay_s > readiness["periodSeconds"] * readiness["failureThreshold"]
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_a_rollout_never_takes_a_ready_pod_before_another_is_ready(folder: str) -> None:
+    strategy = one(folder, "Deployment")["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    budget = one(folder, "PodDisruptionBudget")["spec"]["maxUnavailable"]
+    assert one(folder, "ScaledObject")["spec"]["minReplicaCount"] > budget
+
+
+@pytest.mark.parametrize("folder", ALL)
+def test_every_pod_passes_the_restricted_standard(folder: str) -> None:
+    for pod in pods(folder):
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert not any(key in pod for key in ("hostNetwork", "hostPID", "hostIPC"))
+        assert all(volume.keys() & {"emptyDir", "configMap", "persistentVolumeClaim"} for volume in pod["volumes"])
+    for container in containers(folder):
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("folder", [*SERVING, *TRAINING])
+def test_the_namespace_enforces_the_restricted_standard(folder: str) -> None:
+    namespace = one(folder, "Namespace")["metadata"]
+    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    inside = {d["metadata"].get("namespace") for d in objects(folder) if d["kind"] != "Namespace"}
+    assert inside == {namespace["name"]}
+
+
+@pytest.mark.parametrize("folder", ALL)
+def test_every_container_says_what_it_needs_and_asks_for_no_more_than_it_may_use(folder: str) -> None:
+    units = {"Mi": 2**20, "Gi": 2**30}
+    for container in containers(folder):
+        asked, limit = container["resources"]["requests"], container["resources"]["limits"]
+        assert {"cpu", "memory"} <= asked.keys()
+        memory = [int(value[:-2]) * units[value[-2:]] for value in (asked["memory"], limit["memory"])]
+        assert memory[0] <= memory[1]
+        assert "cpu" not in limit
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_computing_and_parsing_have_a_core_each_as_far_as_they_are_asked_for(folder: str) -> None:
+    chosen = settings(folder)
+    assert chosen.threads + chosen.http_processes <= float(server(folder)["resources"]["requests"]["cpu"])
+
+
+@pytest.mark.parametrize(("folder", "gpus"), [("overlays/cpu", None), *((f, 1) for f in ("overlays/gpu", *TRAINING))])
+def test_one_gpu_or_none(folder: str, gpus: int | None) -> None:
+    assert [c["resources"]["limits"].get("nvidia.com/gpu") for p in pods(folder) for c in p["containers"]] == [gpus]
+
+
+def test_the_nodes_of_a_training_find_each_other() -> None:
+    folder = "overlays/training-nodes"
+    job, service = one(folder, "Job")["spec"], one(folder, "Service")
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert job["completionMode"] == "Indexed"
+    assert job["completions"] == job["parallelism"] == int(environment["NODES"] or 0)
+    assert pod["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": one(folder, "Job")["metadata"]["name"]}
+    (script,) = container["args"]
+    first = f"{one(folder, 'Job')['metadata']['name']}-0.{service['metadata']['name']}"
+    assert f"--master-addr {first} --master-port {service['spec']['ports'][0]['port']} " in script
+
+
+# --- what runs in the pods, run ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_expected", [True, False])
+def test_the_init_container_delivers_the_bundle_that_was_named_and_no_other(is_expected: bool, tmp_path: Path) -> None:
+    bundle = write_example(tmp_path / "bundle").path
+    target = tmp_path / "target"
+    target.mkdir()
+    (container,) = server_pod("overlays/cpu")["initContainers"]
+    script = container["command"][2].replace("/bundle\n", f"{bundle}\n").replace("/target/", f"{target}/")
+    assert [str(bundle) in script, str(target) in script] == [True, True]
+    digest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest() if is_expected else "0" * 64
+    assert config("overlays/cpu", "eventmodel-bundle").keys() == {"BUNDLE_SHA256"}
+    done = subprocess.run(
+        [*container["command"][:2], script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "BUNDLE_SHA256": digest},
+    )
+    assert (done.returncode == 0) == is_expected, done.stderr
+    assert sorted(f.name for f in target.iterdir()) == (sorted(f.name for f in bundle.iterdir()) if is_expected else [])
+
+
+def ask(url: str, job: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run what the Job runs, against another address, with fewer requests and further flags."""
+    (pod,) = (d["spec"]["template"]["spec"] for d in objects("checks") if d["metadata"]["name"] == job)
+    (container,) = pod["containers"]
+    assert container["command"][2] == f"http://{one('overlays/cpu', 'Service')['metadata']['name']}"
+    arguments = ["60" if argument == "20000" else argument for argument in container["args"]]
+    command = [sys.executable, str(CLIENT), url, *arguments, *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+def test_smoke_test_and_load_test_pass_on_a_server_that_works_and_on_no_other(tmp_path: Path) -> None:
+    bundle = write_example(tmp_path / "bundle").path
+    key = {"EVENTMODEL_API_KEY": "secret"}
+    with started(bundle, tmp_path / "server.log", **key) as running:
+        url = f"http://127.0.0.1:{running.port}"
+        for job, requests in (("eventmodel-smoke-test", 1), ("eventmodel-load-test", 60)):
+            done = ask(url, job, "--slowest-s", "20", **key)
+            assert (done.returncode, done.stderr) == (0, "")
+            measured = json.loads(done.stdout)
+            assert (measured["requests"], measured["failed"]) == (requests, 0)
+        assert "EVENTMODEL_API_KEY" in ask(url, "eventmodel-smoke-test").stderr
+        slow = ask(url, "eventmodel-smoke-test", "--slowest-s", "0", **key)
+        assert (slow.returncode, "percentile" in slow.stderr) == (1, True)
+    assert ask(url, "eventmodel-smoke-test", **key).returncode == 1
+
+
+def test_the_client_counts_what_is_no_distribution_as_failed() -> None:
+    is_distribution = runpy.run_path(str(CLIENT))["is_distribution"]
+    category = {"top": [{"value": "a", "probability": 0.6}], "unknown": 0.1, "rest": 0.3}
+    assert is_distribution({"events": [{"categories": {"Kind": category}}]})
+    assert not is_distribution({"events": [{"categories": {"Kind": category | {"rest": 0.2}}}]})
+    assert not is_distribution({"events": [{"categories": {"Kind": category | {"rest": float("nan")}}}]})
+    assert not is_distribution({"events": []})
