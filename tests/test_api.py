@@ -97,6 +97,14 @@ def test_a_bundle_predicts_in_three_lines(bundle: Bundle, small_frame: Any, back
             assert listed + category["unknown"] + category["rest"] == pytest.approx(1, abs=1e-5)
 
 
+def test_rollouts_are_sampled_without_a_server_as_with_one(bundle: Bundle, small_frame: Any) -> None:
+    predictor = eventmodel.load(bundle.path, "onnx", "cpu")
+    sampling = {"num_samples": 3, "seed": 7}
+    answer = predictor.predict(small_frame, "E03", sampling=sampling)
+    assert len(answer["rollouts"]) == 3
+    assert answer == answer_of_server(predictor, build_request(bundle, small_frame, "E03", sampling=sampling))
+
+
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a bundle"):
         eventmodel.load(tmp_path)

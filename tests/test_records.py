@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from server_example import ZONED, event, write_example
 
 from eventmodel.bundle import Bundle
+from eventmodel.context import stream_batch
 from eventmodel.engine.layout import lay_out
 from eventmodel.event_log import EventLog
 from eventmodel.request.errors import RequestError
@@ -54,7 +55,8 @@ def assert_same_arrays(a: object, b: object) -> None:
 def assert_reads_the_same(bundle: Bundle, log: EventLog, nows: Nows, request: PredictRequest) -> None:
     """The batch of a request is the one that training makes of the log."""
     expected, _ = Sampler(log, bundle.config, 0, len(log.events.timestamp)).batch(nows, n_targets=1)
-    assert_same_arrays(lay_out([request.query], bundle.schema, bundle.config), expected)
+    streams, inputs = lay_out([request.query], bundle.schema, bundle.config)
+    assert_same_arrays((tuple(stream_batch(rows) for _, rows in streams), *inputs), expected)
 
 
 def name_of(log: EventLog, frame: pl.DataFrame, entity: int) -> str:

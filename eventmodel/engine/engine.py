@@ -1,5 +1,6 @@
 """The engine: a batch of queries to their answers, on any backend."""
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -259,13 +260,20 @@ def open_engine(
         ValueError: the bundle or the machine lacks what was asked for.
     """
     if device == "auto" and backend != "onnx":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if _has_gpu() else "cpu"
     if backend == "auto":
         backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
     opened = _open_backend(bundle, backend, device, threads)
     return Engine(bundle.codec, bundle.config, opened, state_cache_bytes)
+
+
+def _has_gpu() -> bool:
+    """Whether torch, if it is installed at all, finds one."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _open_backend(bundle: Bundle, backend: BackendName, device: DeviceName, threads: int) -> Backend:
