@@ -22,7 +22,7 @@ from eventmodel.model import EventModel
 from eventmodel.schema import Schema, explain
 
 FORMAT = "event model checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 META = "meta.json"
 WEIGHTS = "weights.safetensors"
 
