@@ -1,7 +1,6 @@
 """Runs a Dockerfile's own steps without Docker: each stage in a root of its own, an overlay over this machine's.
 
-As program: ``python tests/dockerfile.py TARGET DIRECTORY [NAME=VALUE ...]`` builds a target (as root) and prints
-how its container is started. What this machine has already stands in for the base image.
+It needs root. What this machine has already stands in for the base image.
 """
 
 import fnmatch
@@ -10,7 +9,8 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -116,13 +116,10 @@ class Container:
         steps += [f"exec chroot {root} {'' if uid == '0' else drop}{shlex.join(inside)}"]
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(steps)]
 
-    def unmount(self) -> None:
-        """Let go of the root."""
-        subprocess.run(["umount", "-l", str(self.root)], check=True)
 
-
-def build(target: str, directory: Path, environment: dict[str, str], **arguments: str) -> Container:
-    """Run the steps that lead to a target.
+@contextmanager
+def built(target: str, directory: Path, environment: dict[str, str], **arguments: str) -> Iterator[Container]:
+    """Run the steps that lead to a target; its root is there within the block.
 
     Args:
         directory: where the stages' roots are laid.
@@ -130,7 +127,12 @@ def build(target: str, directory: Path, environment: dict[str, str], **arguments
         arguments: as --build-arg.
     """
     _, stages = parse((ROOT / "Dockerfile").read_text("utf-8"))
-    return _Build({stage.name: stage for stage in stages}, directory, environment, arguments).stage(target)
+    work = _Build({stage.name: stage for stage in stages}, directory, environment, arguments)
+    try:
+        yield work.stage(target)
+    finally:
+        for root in work.roots:
+            subprocess.run(["umount", "-l", str(root)], check=True)
 
 
 class _Build:
@@ -138,25 +140,27 @@ class _Build:
         self, stages: dict[str, Stage], directory: Path, environment: dict[str, str], arguments: dict[str, str]
     ) -> None:
         self.stages, self.directory, self.environment, self.arguments = stages, directory, environment, arguments
+        self.roots: list[Path] = []
 
     def stage(self, name: str) -> Container:
         stage = self.stages[name]
         if stage.parent in self.stages:
             container = self.stage(stage.parent)
         else:
-            container = Container(self.overlay(name), dict(self.environment))
+            container = Container(self.overlay(), dict(self.environment))
         scope: dict[str, str] = {}
         for instruction, value in stage.instructions:
             self.step(container, scope, instruction, value)
         return container
 
-    def overlay(self, name: str) -> Path:
+    def overlay(self) -> Path:
         """A root that looks like this machine's, and takes what is written to it."""
-        root, upper, work = (self.directory / f"{name}-{part}" for part in ("root", "upper", "work"))
+        root, upper, work = (self.directory / f"{len(self.roots)}-{part}" for part in ("root", "upper", "work"))
         for folder in (root, upper, work):
             folder.mkdir(parents=True)
         options = f"lowerdir=/,upperdir={upper},workdir={work}"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)], check=True)
+        self.roots.append(root)
         return root
 
     def step(self, container: Container, scope: dict[str, str], name: str, value: str) -> None:
@@ -189,7 +193,6 @@ class _Build:
             stage, source, to = value.removeprefix("--from=").split()
             other = self.stage(stage)
             shutil.copytree(other.root / source.removeprefix("/"), container.root / to.removeprefix("/"), symlinks=True)
-            other.unmount()
             return
         source, _ = value.split()
         target = container.root / container.directory.removeprefix("/")
@@ -197,10 +200,3 @@ class _Build:
             if source in (".", str(file)):
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / file, target / file)
-
-
-if __name__ == "__main__":
-    built = build(
-        sys.argv[1], Path(sys.argv[2]), {"PATH": "/usr/local/bin:/usr/bin:/bin"}, **assignments(" ".join(sys.argv[3:]))
-    )
-    print(shlex.join(built.command(*built.entrypoint)))

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from dockerfile import Container, Instruction, assignments, build, context_files, parse
+from dockerfile import Container, Instruction, assignments, built, context_files, parse
 from running_server import ROOT, free_port, request, wait_for
 from server_example import write_example
 
@@ -98,7 +99,7 @@ def may_mount() -> bool:
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Container:
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """The image of a server without a GPU; what this machine has installed stands in for the base image."""
     if not may_mount():
         pytest.skip("needs root, and the right to mount")
@@ -106,11 +107,11 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Container:
     python = Path(sys.base_prefix)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
     environment["PATH"] = f"{python / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin"
-    built = build("server", directory, environment, ACCELERATOR="cpu")
-    for folder in [python, *python.parents]:  # a base image's Python is everybody's
-        inside = built.root / str(folder).removeprefix("/")
-        inside.chmod(inside.stat().st_mode | 0o555)
-    return built
+    with built("server", directory, environment, ACCELERATOR="cpu") as made:
+        for folder in [python, *python.parents]:  # a base image's Python is everybody's
+            inside = made.root / str(folder).removeprefix("/")
+            inside.chmod(inside.stat().st_mode | 0o555)
+        yield made
 
 
 def write_model(path: Path) -> Path:
@@ -165,7 +166,6 @@ def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drai
     finally:
         outside.kill()
         outside.wait()
-        container.unmount()
 
 
 def health(container: Container) -> int:
