@@ -3,14 +3,14 @@
 # docker build --target server --build-arg ACCELERATOR=cpu .  without one
 # docker build --target trainer .                             the same for training and export
 ARG PYTHON=3.11.14-slim-bookworm
+# the extra of pyproject.toml that brings ONNX Runtime: gpu or cpu
+ARG ACCELERATOR=gpu
 
 FROM python:${PYTHON} AS base
 ENV PATH=/opt/eventmodel/bin:$PATH \
     PYTHONUNBUFFERED=1
 
 FROM base AS build
-# the extra of pyproject.toml that brings ONNX Runtime: gpu or cpu
-ARG ACCELERATOR=gpu
 # where torch comes from; empty is pip's own index, whose torch brings CUDA on x86 and takes gigabytes
 ARG TORCH_INDEX=""
 ENV PIP_NO_CACHE_DIR=1 \
@@ -23,9 +23,11 @@ RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "${TORCH
 COPY . .
 
 FROM build AS build-server
+ARG ACCELERATOR
 RUN pip install --constraint constraints.txt ".[serve,check,${ACCELERATOR}]"
 
 FROM build AS build-trainer
+ARG ACCELERATOR
 RUN pip install --constraint constraints.txt ".[train,export,${ACCELERATOR}]"
 
 FROM base AS runtime

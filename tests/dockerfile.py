@@ -126,8 +126,8 @@ def built(target: str, directory: Path, environment: dict[str, str], **arguments
         environment: what the base image would bring, as PATH.
         arguments: as --build-arg.
     """
-    _, stages = parse((ROOT / "Dockerfile").read_text("utf-8"))
-    work = _Build({stage.name: stage for stage in stages}, directory, environment, arguments)
+    defaults, stages = parse((ROOT / "Dockerfile").read_text("utf-8"))
+    work = _Build({stage.name: stage for stage in stages}, directory, environment, defaults | arguments)
     try:
         yield work.stage(target)
     finally:
