@@ -126,7 +126,8 @@ def write_model(path: Path) -> Path:
     bundle = write_example(path)
     save_file(EventModel(bundle.config, bundle.codec).state_dict(), path / "weights.safetensors")
     write_example(path)
-    path.chmod(0o755)
+    for file in (path, *path.iterdir()):  # safetensors writes files that only their owner may read
+        file.chmod(0o755)
     return path
 
 
