@@ -9,7 +9,6 @@ prepared and trained on for a few steps, each in a process of its own. Memory th
 log shows as the difference between the two. Files that are there already are not simulated again.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -131,23 +130,25 @@ def run_measured(command: Sequence[str], output: Path) -> Measured:
     Raises:
         ValueError: it failed; the message names what it wrote.
     """
-    began, own = time.monotonic(), 0
+    began, peak, own = time.monotonic(), 0, 0
     with output.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            own = max(own, resident_own(process.pid))
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid, "VmHWM"))  # not getrusage's, which begins with the parent's
+            own = max(own, memory(process.pid, "RssAnon"))
             time.sleep(0.05)
-    _, status, usage = ended
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ValueError(f"{' '.join(command[2:5])} failed; see {output}")
-    return Measured(time.monotonic() - began, usage.ru_maxrss * 1024, own)
+    return Measured(time.monotonic() - began, peak, own)
 
 
-def resident_own(pid: int) -> int:
-    """Bytes of a running process that are no pages of files; 0 when it has just ended."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
+def memory(pid: int, kind: str) -> int:
+    """Bytes of a running process: VmHWM, its peak, or RssAnon, what are no pages of files; 0 when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{kind}:"))
 
 
 if __name__ == "__main__":

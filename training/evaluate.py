@@ -150,13 +150,14 @@ def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, or
             f"the {config.part} part holds no event with a predecessor of the same {log.schema.focus}; "
             "prepare a longer log"
         )
+    positions = choose(sampler, len(sampler))
     if oracle is not None:
-        sampler.positions = sampler.positions[oracle.find(log, sampler.positions) >= 0]
-        if len(sampler) == 0:
+        positions = positions[oracle.find(log, positions) >= 0]
+        if len(positions) == 0:
             raise ValueError(
                 f"{config.oracle} covers no event of the {config.part} part; an oracle covers the test part"
             )
-    return choose(sampler, config.samples or len(sampler))
+    return thin(positions, config.samples or len(positions))
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:
