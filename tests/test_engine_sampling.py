@@ -79,7 +79,7 @@ def test_distributions_of_samples_are_their_mean(engine: Engine, queries: list[Q
         np.testing.assert_allclose(column.sum(1), 1, atol=1e-4)
 
 
-def test_a_rollout_is_no_more_probable_than_its_first_categories_scored_alone(engine: Engine, queries: list[Query]) -> None:
+def test_a_rollout_is_no_more_probable_than_its_first_categories(engine: Engine, queries: list[Query]) -> None:
     answer = drawn(engine, queries[0], num_samples=5)
     order = [i for i, c in enumerate(engine.codec.schema.categories) if c.field == engine.codec.schema.order_by]
     for ids, log_prob in zip(answer.ids[:, 0], answer.log_prob[:, 0], strict=True):
