@@ -55,7 +55,7 @@ class Server:
         """What the server has started: command line by process id."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
+        return {int(child): command_line(int(child)) for child in children}
 
     def model_process(self) -> int:
         """The one that was spawned; HTTP processes are forked and look like the main one."""
@@ -68,6 +68,14 @@ class Server:
 
     def http_processes(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "server_example" in command]
+
+
+def command_line(pid: int) -> str:
+    """Empty for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def free_port() -> int:

@@ -45,14 +45,6 @@ def is_gone(pids: set[int]) -> bool:
     return all(command == "" or "resource_tracker" in command for command in map(command_line, pids))
 
 
-def command_line(pid: int) -> str:
-    """Empty for a process that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def test_sigterm_turns_ready_off_then_answers_all_then_exits_zero(bundle: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()

@@ -89,7 +89,7 @@ def contenders(environments: Path) -> Sequence[Contender]:
     fastapi = make_environment(environments / "fastapi", "fastapi==0.165.0")
     mosec = make_environment(environments / "mosec", "mosec==0.9.8")
     return (
-        ours("--backend", "onnx", "--device", "cpu"),
+        ours("--backend", "onnx", "--device", "cpu", "--state-cache-mib", "0"),
         peer("FastAPI micro-batcher", fastapi, "fastapi_batcher"),
         peer("mosec", mosec, "mosec_worker", "/inference"),
         peer("LitServe stock", litserve, "stock_litserve"),

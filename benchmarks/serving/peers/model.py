@@ -15,7 +15,7 @@ MAX_BATCH_SIZE = 32
 
 
 class Model:
-    """One bundle behind ONNX Runtime with one thread.
+    """One bundle behind ONNX Runtime with one thread, without a cache of states: bodies are sent in turn.
 
     Args:
         path: of the bundle.
@@ -23,7 +23,7 @@ class Model:
 
     def __init__(self, path: Path) -> None:
         self.bundle = load_bundle(path)
-        self.engine = open_engine(self.bundle, "onnx", "cpu", 1)
+        self.engine = open_engine(self.bundle, "onnx", "cpu", 1, state_cache_bytes=0)
 
     def read(self, body: bytes) -> PredictRequest:
         """Check a request and turn it into arrays."""
