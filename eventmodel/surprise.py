@@ -13,16 +13,21 @@ LEAST_VARIANCE = 0.1
 trifle counts as many standard deviations."""
 
 
+_LOWEST = np.finfo(np.float32).min
+"""In place of minus infinity."""
+
+
 def entropy(log_probs: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Entropy of several categories' distributions: (B, V) to (B, C), nats.
+    """Entropy of several categories' distributions: (B, V) to (B, C) float64, nats.
 
     Args:
         log_probs: all categories' log-probabilities, one after the other.
         starts: (C,) where each category starts.
     """
-    p = np.exp(log_probs.astype(np.float64))
-    terms = p * np.where(p > 0, log_probs, 0)
-    return -np.add.reduceat(terms, starts, axis=1)
+    # exponentials are the work of it: at the precision that was given, which is that of the model
+    p = np.exp(log_probs)
+    terms = p * np.maximum(log_probs, _LOWEST)  # 0 times -inf would be no number
+    return -np.add.reduceat(terms, starts, axis=1, dtype=np.float64)
 
 
 def unusualness(surprise: np.ndarray, expected: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def list_values(
         top_k: how many values to list; None lists all that are possible.
     """
     layout = _layout(sizes)
-    p = np.exp(log_probs.astype(np.float64))
+    p = np.exp(log_probs)
     some = np.array(categories, np.int64)
     start, named = layout.starts[some], layout.sizes[some] - 1
     n = int(named.max(initial=0))
@@ -67,9 +67,9 @@ def list_values(
     rest[step, start[:, None] + ids] = 0  # where none is listed, that is the unknown once more
     return Listed(
         ids=ids,
-        probability=probability.astype(np.float32),
-        unknown=p[:, start].astype(np.float32),
-        rest=np.add.reduceat(rest, layout.starts, axis=1)[:, some].astype(np.float32),
+        probability=probability,
+        unknown=p[:, start],
+        rest=np.add.reduceat(rest, layout.starts, axis=1, dtype=np.float64)[:, some].astype(np.float32),
         entropy=entropy(log_probs, layout.starts)[:, some].astype(np.float32),
     )
 
