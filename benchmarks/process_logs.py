@@ -35,7 +35,7 @@ from eventmodel.config import ModelConfig
 from eventmodel.schema import Schema, load_schema
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
-from training.prepare import prepare
+from training.preparation import prepare
 
 SCHEMAS = Path(__file__).parent / "schemas"
 LABEL, END = "Activity", "END"

@@ -13,7 +13,7 @@ from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema, load_schema
 from export.run import ExportConfig, export
 from training.config import TrainConfig
-from training.prepare import prepare
+from training.preparation import prepare
 from training.run import train
 
 

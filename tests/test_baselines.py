@@ -11,7 +11,7 @@ from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
 from training.evaluation.baselines import BASELINES, CHEAP_BASELINES, CategoryBaselines, score_baselines
 from training.evaluation.counts import Counts
-from training.prepare import prepare
+from training.preparation import prepare
 from training.sampling import Sampler
 
 SITES = {"a": "xyxyxyxyxyxy", "b": "xxxxxxxxxxxx"}

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.process_logs import END, LABEL, SCHEMAS, fold_parts, published_entries, read_cases, table
 from eventmodel.config import ModelConfig
 from eventmodel.schema import Schema, load_schema
-from training.prepare import prepare
+from training.preparation import prepare
 from training.sampling import Sampler
 
 SCHEMA = Schema.model_validate(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from eventmodel.schema import Schema, load_schema
 from training.draft_schema import DraftConfig, draft_schema, main, run
-from training.prepare import prepare
+from training.preparation import prepare
 from training.read_table import read_table
 
 N = 400

@@ -34,7 +34,7 @@ from training.evaluation.metrics import MEANING, SLICES, expected_calibration_er
 from training.evaluation.oracle import Oracle
 from training.evaluation.summary import summarise
 from training.evaluation.table import print_summary
-from training.prepare import prepare
+from training.preparation import prepare
 from training.sampling import Sampler
 
 QUIET = Console(quiet=True)

@@ -6,7 +6,7 @@ import pytest
 from eventmodel.schema import load_schema
 from training import flights
 from training.flights import find_table, flight_records, read_flights, write_flights
-from training.prepare import prepare
+from training.preparation import prepare
 from training.read_table import read_table
 
 

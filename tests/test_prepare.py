@@ -18,10 +18,12 @@ from rich.console import Console
 from eventmodel.event_log import EventLog
 from eventmodel.log_writer import LogWriter
 from eventmodel.schema import Schema, load_schema
-from training.prepare import PrepareConfig, main, prepare, run, split
-from training.prepare_report import print_report
+from training.preparation import prepare
+from training.preparation.report import print_report
+from training.preparation.row_reader import RowReader
+from training.preparation.split import split
+from training.prepare import PrepareConfig, main, run
 from training.read_table import read_table
-from training.row_reader import RowReader
 
 
 def at(minute: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_server import Server, request, started, wait_for
+from running_server import Server, command_line, request, started, wait_for
 from server_example import write_example
 
 N = 24

@@ -14,7 +14,7 @@ from eventmodel.config import ModelConfig
 from eventmodel.schema import load_schema
 from training import simulate as program
 from training.evaluation.oracle import Oracle
-from training.prepare import prepare
+from training.preparation import prepare
 from training.read_table import read_table
 from training.sampling import Sampler
 from training.simulate import SimulateConfig, Simulation, beside, run, save

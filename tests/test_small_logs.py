@@ -9,7 +9,7 @@ from conftest import TINY
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.schema import Schema
 from training.config import TrainConfig
-from training.prepare import prepare
+from training.preparation import prepare
 from training.run import train
 
 N = 60

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import sorted_runs
-from training.sorted_runs import SortedRuns
+from training.preparation import sorted_runs
+from training.preparation.sorted_runs import SortedRuns
 
 FEW = 3
 """In place of ``STEP``, so that few rows have many samples."""

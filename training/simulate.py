@@ -85,7 +85,7 @@ import polars as pl
 import tyro
 
 from training.errors import exit_on_user_error
-from training.prepare import split
+from training.preparation.split import split
 from training.simulation.coverage import REACH, Coverage, cover
 from training.simulation.history import APPROVAL, CORRECTION, SCHEDULE, Events
 from training.simulation.ids import CATEGORIES, Vocabularies, event_ids

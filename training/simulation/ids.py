@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eventmodel.schema import NumberField, load_schema
-from training.prepare import LEAST_COUNT
+from training.preparation.vocabularies import LEAST_COUNT
 from training.simulation.history import Events
 from training.simulation.population import CODES_PER_SITE, DAY, JOBS, Population
 
