@@ -10,13 +10,14 @@ which all variants take turns. Per batch size:
 - *warm*: the same queries again, so that all states are in the cache;
 - *floor*: the arithmetic of the batch at the speed of this machine's own matrix product.
 
-Then a horizon with the key/value cache against reading the whole sequence again at every event, and
-the padding of a mixed load.
+Then a horizon with the key/value cache against reading the whole sequence again at every event, with
+the marginals of each event and without them (ONNX), and the padding of a mixed load.
 """
 
 import json
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,16 +25,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import tyro
 from rich.console import Console
 
+from eventmodel.batch import SequenceBatch
 from eventmodel.bundle import Bundle, load_bundle
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.config import ModelConfig
-from eventmodel.context import stream_batch
+from eventmodel.context import DecoderInputs, stream_batch
 from eventmodel.engine import Engine, Histories, Query, open_engine
+from eventmodel.engine.backend import Native
 from eventmodel.engine.engine import BackendName, DeviceName
 from eventmodel.engine.layout import lay_out
+from eventmodel.engine.onnx_backend import OnnxBackend
 from eventmodel.event_log import weekday
 from training.errors import exit_on_user_error
 
@@ -170,14 +175,55 @@ def _bare(engine: Engine, queries: Sequence[Query]) -> list[Callable[[], object]
     ]
 
 
-def measure_horizon(config: EngineBenchmark, bundle: Bundle, backend: BackendName, batch: int) -> dict[str, Any]:
+class TransformerAlone(OnnxBackend):
+    """The decoder up to its hidden vectors: what an event costs before it is turned into probabilities."""
+
+    def __init__(self, bundle: Bundle, config: EngineBenchmark) -> None:
+        graphs = ("decode", "step")
+        with tempfile.TemporaryDirectory() as directory:
+            for name in graphs:
+                whole, part = (path / f"{name}.onnx" for path in (bundle.path, Path(directory)))
+                graph = onnx.load(whole, load_external_data=False).graph
+                inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
+                onnx.utils.extract_model(str(whole), str(part), inputs, [x for x in outputs if x != "log_probs"])
+            super().__init__(Path(directory), graphs, config.device, config.threads)
+
+    def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The graph's outputs, with nothing for the log-probabilities."""
+        return [np.zeros((len(inputs[0]), 0), np.float32), *super().run(graph, inputs)]
+
+
+def measure_horizon(config: EngineBenchmark, bundle: Bundle, backend: BackendName, batch: int) -> list[dict[str, Any]]:
     """All events of the longest horizon: with the cache, and reading the whole sequence at every event."""
     engine = open_engine(bundle, backend, config.device, config.threads)
-    horizon, p = bundle.max_horizon, bundle.config.focus_events
     streams, inputs = lay_out(random_queries(bundle, batch, config.events, seed=0), engine.codec.schema, engine.config)
     states = engine._states.encode(streams)
+    measured = {"with marginals": engine}
+    if backend == "onnx":
+        measured["transformer alone"] = Engine(bundle.codec, bundle.config, TransformerAlone(bundle, config), 0)
+    variants = [variant for e in measured.values() for variant in _horizon(e, bundle.max_horizon, states, inputs)]
+    seconds = iter(median_seconds(variants, max(config.rounds // 2, 1)))
+    read = bundle.config.focus_events + 1 + np.arange(bundle.max_horizon)
+    return [
+        {
+            "backend": backend,
+            "part": part,
+            "batch": batch,
+            "horizon": bundle.max_horizon,
+            "cached_ms": (cached := next(seconds)) * 1e3,
+            "recomputed_ms": (recomputed := next(seconds)) * 1e3,
+            "share": cached / recomputed,
+            "positions_share": float(read[-1] / read.sum()),
+        }
+        for part in measured
+    ]
+
+
+def _horizon(engine: Engine, horizon: int, states: Native, inputs: DecoderInputs) -> list[Callable[[], None]]:
+    """With the cache, and without; from the same states."""
+    batch, n_categories = len(inputs.sequence.ids), inputs.sequence.ids.shape[2]
     random = np.random.default_rng(0)
-    future = random.integers(0, np.array(bundle.codec.sizes), (batch, horizon - 1, len(bundle.codec.sizes)), np.int32)
+    future = random.integers(0, np.array(engine.codec.sizes), (batch, horizon - 1, n_categories), np.int32)
     gap = np.full((batch, horizon - 1), 9, np.int32)
     day = np.repeat(weekday(np.array([0]), np.array([0])), horizon - 1)[None].repeat(batch, 0)
 
@@ -190,26 +236,16 @@ def measure_horizon(config: EngineBenchmark, bundle: Bundle, backend: BackendNam
     def recomputed() -> None:
         memory, (ids, gaps, weekdays, is_token, now_hour) = inputs
         for n in range(horizon):
-            sequence = (
+            sequence = SequenceBatch(
                 np.concatenate((ids, future[:, :n]), 1),
                 np.concatenate((gaps, gap[:, :n]), 1),
                 np.concatenate((weekdays, day[:, :n]), 1),
                 np.concatenate((is_token, np.ones((batch, n), bool)), 1),
                 now_hour,
             )
-            engine.decode(states, memory, type(inputs.sequence)(*sequence)).log_probs.sum()
+            engine.decode(states, memory, sequence).log_probs.sum()
 
-    with_cache, without = median_seconds([cached, recomputed], max(config.rounds // 2, 1))
-    q = p + 1 + np.arange(horizon)
-    return {
-        "backend": backend,
-        "batch": batch,
-        "horizon": horizon,
-        "cached_ms": with_cache * 1e3,
-        "recomputed_ms": without * 1e3,
-        "share": with_cache / without,
-        "positions_share": float((p + horizon) / q.sum()),
-    }
+    return [cached, recomputed]
 
 
 def measure_padding(config: EngineBenchmark, bundle: Bundle, backend: BackendName, batch: int) -> dict[str, Any]:
@@ -252,7 +288,9 @@ def main() -> None:
             "events": config.events,
             "gflops_of_a_matrix_product": peak / 1e9,
             "batches": [measure(config, bundle, name, batch, peak) for batch in config.batches for name in backends],
-            "horizon": [measure_horizon(config, bundle, name, batch) for batch in (1, 8) for name in backends],
+            "horizon": [
+                row for batch in (1, 8, 32) for name in backends for row in measure_horizon(config, bundle, name, batch)
+            ],
             "padding": [measure_padding(config, bundle, name, batch) for batch in (8, 32) for name in backends],
         }
         for part in ("batches", "horizon", "padding"):
