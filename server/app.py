@@ -15,7 +15,7 @@ from server.deadline import Deadline
 from server.engine import OpenEngine
 from server.errors import error_response, internal_error
 from server.lit_server import EventServer
-from server.metrics import CountRequests, announce_model, metrics
+from server.metrics import CountRequests, announce, metrics
 from server.model_status import ModelStatus
 from server.openapi import describe
 from server.probes import INFO, LIVE, READY, info, live, ready
@@ -45,7 +45,7 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app.add_route(METRICS, _metrics, include_in_schema=False)
     app.add_route(INFO, info(bundle, settings), include_in_schema=False)
     describe(app, bundle, PATH)
-    announce_model(bundle)
+    announce(bundle, settings)
     _greet_when_ready(app, settings, bundle)
     return server
 

@@ -30,7 +30,7 @@ from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
 from server.handler import ModelClient, PredictHandler
-from server.metrics import QUEUE_DEPTH, READY, RESTARTS
+from server.metrics import IN_FLIGHT, QUEUE_DEPTH, READY, RESTARTS
 from server.model_status import ModelStatus
 from server.processes import begin_child
 from server.settings import Settings
@@ -99,7 +99,8 @@ class EventServer(LitServer):
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Of one HTTP process: receive answers, and follow the model process."""
-        QUEUE_DEPTH.set(0)  # a predecessor may have died with requests in it
+        for gauge in (IN_FLIGHT, QUEUE_DEPTH):
+            gauge.set(0)  # a predecessor may have died with requests in it
         consumer: int = app.response_queue_id  # type: ignore[attr-defined]
         gc.freeze()  # what is there now stays; looking through it again and again takes time from requests
         self.client.start()
