@@ -17,7 +17,7 @@ from server.metrics import BATCH_SECONDS, BATCH_SIZE, DROPPED, IN_STAGE
 from server.model_status import ModelStatus
 from server.transport import AnswerTransport, Cancel, Item, Reply, RequestQueue
 
-logger = logging.getLogger("litserve.eventmodel")
+logger = logging.getLogger("eventmodel")
 
 _BEAT_S = 1.0
 
@@ -130,7 +130,7 @@ def answer(model: Model, batch: Sequence[Item], send: Send) -> None:
             logger.warning("A batch of %d failed; its requests are answered one by one.", len(batch))
             _answer_singly(model, batch, send)
             return
-        logger.exception("The model failed on request %s.", batch[0].request_id)
+        logger.exception("The model failed on a request.", extra={"request_id": batch[0].request_id})
         send(batch[0], internal_error())
         _check(model)
     else:

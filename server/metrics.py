@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventmodel.bundle import Bundle
 from server.errors import ERROR_CODE_HEADER
+from server.logs import log_answer
 from server.metrics_directory import VARIABLE
 from server.settings import Settings
 
@@ -130,7 +131,7 @@ def metrics() -> Response:
 
 
 class CountRequests:
-    """ASGI middleware that counts the requests for one path, whatever becomes of them."""
+    """ASGI middleware that counts and logs the requests for one path, whatever becomes of them."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
@@ -160,5 +161,6 @@ class CountRequests:
             if "answered" in scope:
                 IN_STAGE["respond"].observe(ended - scope["answered"])
             REQUESTS.labels(str(status)).inc()
+            log_answer(scope, status, code, ended - started)
             if code:
                 ERRORS.labels(code).inc()
