@@ -54,7 +54,8 @@ CMD ["training.run", "--help"]
 FROM runtime AS server
 COPY --from=build-server /opt/eventmodel /opt/eventmodel
 ENV EVENTMODEL_BUNDLE=/bundle \
-    EVENTMODEL_PORT=8000
+    EVENTMODEL_PORT=8000 \
+    EVENTMODEL_LOG_FORMAT=json
 EXPOSE 8000
 USER 10001:10001
 # the port opens when the model is loaded

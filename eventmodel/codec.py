@@ -240,7 +240,7 @@ class Codec:
         return self.encode_counted(columns, n)[0]
 
     def encode_counted(self, columns: Mapping[str, Sequence[object]], n: int) -> tuple[Events, np.ndarray]:
-        """As ``encode_columns``, and how many names each event has that the vocabularies lack, (n,) int32.
+        """As ``encode_columns``, and where a name was given that the vocabularies lack, (n, C) bool.
 
         Columns of the usual forms are read all at once; one that has anything unusual, value by value.
         """
@@ -258,8 +258,8 @@ class Codec:
         return Events(ids, *self._encode_datetimes(columns, ids)), unknown
 
     def _encode_names(self, columns: Mapping[str, Sequence[object]], ids: np.ndarray) -> np.ndarray:
-        """Fill in the ids of names; returns how many of each event are unknown, (n,) int32."""
-        unknown = np.zeros(len(ids), np.int32)
+        """Fill in the ids of names; returns which of them were given and are unknown, (n, C) bool."""
+        unknown = np.zeros(ids.shape, bool)
         coders = {name: coder for name, coder in self._coders.items() if isinstance(coder, _IdCoder)}
         given = [(name, coder, columns[name]) for name, coder in coders.items() if name in columns]
         if not given:
@@ -277,7 +277,7 @@ class Codec:
                 found[place, row] = coder.encode(column[row])[0]
             except ValueError as error:
                 raise EncodeError(row, name, str(error)) from None
-            unknown[row] += found[place, row] == 0
+            unknown[row, self._first[name]] = found[place, row] == 0
         ids[:, [self._first[name] for name, _, _ in given]] = found.T
         return unknown
 

@@ -10,13 +10,15 @@ from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.reader import read_request
 from server.engine import OpenEngine
+from server.logs import configure_logs
 from server.loop import QueueLoop
 from server.model_status import ModelStatus
 from server.processes import begin_child
+from server.settings import Settings
 
 PATH = "/predict"
 
-logger = logging.getLogger("litserve.eventmodel")
+logger = logging.getLogger("eventmodel")
 
 
 class PredictAPI(litserve.LitAPI):
@@ -25,13 +27,13 @@ class PredictAPI(litserve.LitAPI):
     Args:
         bundle: what is served.
         open_engine: called once, in the model process.
-        max_batch_size: requests that are answered together at most.
+        settings: of the server.
         status: where the model process says why it cannot start.
     """
 
-    def __init__(self, bundle: Bundle, open_engine: OpenEngine, max_batch_size: int, status: ModelStatus) -> None:
-        super().__init__(api_path=PATH, max_batch_size=max_batch_size, loop=QueueLoop())
-        self.bundle, self.open_engine, self.status = bundle, open_engine, status
+    def __init__(self, bundle: Bundle, open_engine: OpenEngine, settings: Settings, status: ModelStatus) -> None:
+        super().__init__(api_path=PATH, max_batch_size=settings.max_batch_size, loop=QueueLoop())
+        self.bundle, self.open_engine, self.settings, self.status = bundle, open_engine, settings, status
 
     def setup(self, device: str) -> None:
         """Open the engine and answer the bundle's example, which warms it up and shows that it works.
@@ -43,6 +45,7 @@ class PredictAPI(litserve.LitAPI):
             SystemExit: the model does not load; the main process says why.
         """
         begin_child()
+        configure_logs(self.settings)
         try:
             self.engine = self.open_engine(self.bundle)
             self.example = read_request(self.bundle.example, self.bundle).query

@@ -1,5 +1,6 @@
 """The server put together: LitServe, and our own where its stock behaviour is wrong."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,9 +14,9 @@ from server.api import PATH, PredictAPI
 from server.api_key import ApiKey
 from server.deadline import Deadline
 from server.engine import OpenEngine
-from server.errors import error_response, internal_error
+from server.errors import error_response
 from server.lit_server import EventServer
-from server.metrics import CountRequests, announce_model, metrics
+from server.metrics import CountRequests, announce, metrics
 from server.model_status import ModelStatus
 from server.openapi import describe
 from server.probes import INFO, LIVE, READY, info, live, ready
@@ -24,28 +25,29 @@ from server.settings import Settings
 
 METRICS = "/metrics"
 
+logger = logging.getLogger("eventmodel")
+
 
 def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) -> EventServer:
     """A server that is ready to run. Enter ``metrics_directory`` before this module is imported."""
     status = ModelStatus(settings.max_batch_size, settings.stuck_after_s)
-    server = EventServer(PredictAPI(bundle, open_engine, settings.max_batch_size, status), settings, bundle, status)
+    server = EventServer(PredictAPI(bundle, open_engine, settings, status), settings, bundle, status)
     app = server.app
     # each one added is outside of those before
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
     app.add_middleware(TurnAway, path=PATH, is_full=server.client.is_full)
     if settings.api_key is not None:
         app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths={LIVE, READY, METRICS})
-    app.add_middleware(RequestId)
     app.add_middleware(CountRequests, path=PATH)
+    app.add_middleware(RequestId)
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _any_error)
     app.add_route(LIVE, live, include_in_schema=False)
     app.add_route(READY, ready(status), include_in_schema=False)
     app.add_route(METRICS, _metrics, include_in_schema=False)
     app.add_route(INFO, info(bundle, settings), include_in_schema=False)
     describe(app, bundle, PATH)
-    announce_model(bundle)
+    announce(bundle, settings)
     _greet_when_ready(app, settings, bundle)
     return server
 
@@ -68,10 +70,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
     )
 
 
-async def _any_error(_: Request, error: Exception) -> Response:
-    return error_response(internal_error())
-
-
 def _greet_when_ready(app: FastAPI, settings: Settings, bundle: Bundle) -> None:
     """Print what to type next, once requests are answered."""
     inner = app.router.lifespan_context
@@ -80,7 +78,10 @@ def _greet_when_ready(app: FastAPI, settings: Settings, bundle: Bundle) -> None:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with inner(app):
             if app.response_queue_id == 0:  # type: ignore[attr-defined]  # LitServe's number of the HTTP process
-                print(greeting(settings, bundle), flush=True)
+                if settings.log_format == "text":
+                    print(greeting(settings, bundle), flush=True)
+                else:
+                    logger.info("Serving %s, version %s, on port %d.", bundle.name, bundle.version, settings.port)
             yield
 
     app.router.lifespan_context = lifespan

@@ -20,10 +20,11 @@ from eventmodel.request.errors import RequestError
 from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
 from server.body import read_document
+from server.drift import count_unknown
 from server.errors import client_gone, model_died, queue_full
-from server.metrics import HISTORY_EVENTS, QUEUE_DEPTH, UNKNOWN_VALUES
+from server.metrics import HISTORY_EVENTS, IN_STAGE, QUEUE_DEPTH
 from server.model_status import ModelStatus
-from server.transport import Cancel, Item, RequestQueue
+from server.transport import Cancel, Item, Reply, RequestQueue
 
 _LOOK_S = 0.1
 """How often an HTTP process looks whether the model process is still the same one."""
@@ -39,7 +40,7 @@ class Pending(ResponseBufferItem):
     def end(self, answer: Answer | RequestError | None) -> None:
         """Wake the waiting request: with an answer, an error, or None where nobody listens any longer."""
         if not self.event.is_set():
-            self.response = (answer, None)
+            self.response = (None if answer is None else Reply(answer, time.monotonic()), None)
             self.event.set()
 
 
@@ -80,8 +81,9 @@ class ModelClient:
         """
         if self.is_full():
             raise queue_full()
-        uid, scope = next(self._uids), http.scope
-        item = Item(consumer, uid, time.monotonic(), scope["deadline"], scope["request_id"], query)
+        uid, scope, now = next(self._uids), http.scope, time.monotonic()
+        IN_STAGE["parse"].observe(now - scope["started"])
+        item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], query)
         message = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
         pending = self._pending[uid] = Pending(asyncio.Event(), message=message)
         gone = asyncio.create_task(_end_when_gone(http, pending))
@@ -96,9 +98,10 @@ class ModelClient:
             if pending.response is None or pending.response[0] is None:
                 self._queue.put(pickle.dumps(Cancel(uid)))
         assert pending.response is not None
-        answer = pending.response[0]
-        if answer is None:
+        reply = pending.response[0]
+        if reply is None:
             raise client_gone()
+        answer, scope["answered"] = reply
         if isinstance(answer, RequestError):
             raise answer
         return answer
@@ -155,7 +158,7 @@ class PredictHandler(RegularRequestHandler):
         """
         read = read_request(await read_document(request, self.max_body_bytes), self.bundle)
         HISTORY_EVENTS.observe(read.n_events)
-        UNKNOWN_VALUES.inc(read.unknown_values)
+        count_unknown(self.bundle.codec, read.unknown)
         answer = await self.client.ask(read.query, request, self.server.app.response_queue_id)
         body = orjson.dumps(render(self.bundle, read, answer), option=orjson.OPT_SERIALIZE_NUMPY)
         return Response(body, media_type="application/json")

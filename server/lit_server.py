@@ -30,13 +30,14 @@ from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
 from server.handler import ModelClient, PredictHandler
-from server.metrics import QUEUE_DEPTH, READY, RESTARTS
+from server.logs import configure_logs
+from server.metrics import IN_FLIGHT, QUEUE_DEPTH, READY, RESTARTS
 from server.model_status import ModelStatus
 from server.processes import begin_child
 from server.settings import Settings
 from server.transport import AnswerTransport, RequestQueue
 
-logger = logging.getLogger("litserve.eventmodel")
+logger = logging.getLogger("eventmodel")
 
 _LOOK_S = 0.5
 """How often the main process looks whether the model process is stuck."""
@@ -99,7 +100,8 @@ class EventServer(LitServer):
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Of one HTTP process: receive answers, and follow the model process."""
-        QUEUE_DEPTH.set(0)  # a predecessor may have died with requests in it
+        for gauge in (IN_FLIGHT, QUEUE_DEPTH):
+            gauge.set(0)  # a predecessor may have died with requests in it
         consumer: int = app.response_queue_id  # type: ignore[attr-defined]
         gc.freeze()  # what is there now stays; looking through it again and again takes time from requests
         self.client.start()
@@ -118,6 +120,7 @@ class EventServer(LitServer):
 
     def _init_manager(self, num_api_servers: int) -> None:
         """No manager process: the status is shared memory, and queues are sockets."""
+        configure_logs(self.settings)  # once more: LitServe has done it its way when it began to run
         self.workers_setup_status = self.status
         self.litapi_request_queues = {api.api_path: self._queue for api in self.litapi_connector}
 

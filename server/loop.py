@@ -13,11 +13,11 @@ from litserve.utils import LitAPIStatus, LoopResponseType
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.errors import RequestError
 from server.errors import internal_error
-from server.metrics import BATCH_SECONDS, BATCH_SIZE, DROPPED, QUEUE_SECONDS
+from server.metrics import BATCH_SECONDS, BATCH_SIZE, DROPPED, IN_STAGE
 from server.model_status import ModelStatus
-from server.transport import AnswerTransport, Cancel, Item, RequestQueue
+from server.transport import AnswerTransport, Cancel, Item, Reply, RequestQueue
 
-logger = logging.getLogger("litserve.eventmodel")
+logger = logging.getLogger("eventmodel")
 
 _BEAT_S = 1.0
 
@@ -66,7 +66,8 @@ class QueueLoop(LitLoop):
             # An error is an answer as well: it pickles, and LitServe has nothing to interpret.
             ok: Any = LitAPIStatus.OK  # a string, whatever the annotation says
             uid: Any = item.uid
-            self.put_response(transport, item.consumer, uid, answer, ok, LoopResponseType.REGULAR)
+            reply = Reply(answer, time.monotonic())
+            self.put_response(transport, item.consumer, uid, reply, ok, LoopResponseType.REGULAR)
 
         request_queue.listen(status.generation)
         waiting = Waiting(request_queue, status.beat)
@@ -129,7 +130,7 @@ def answer(model: Model, batch: Sequence[Item], send: Send) -> None:
             logger.warning("A batch of %d failed; its requests are answered one by one.", len(batch))
             _answer_singly(model, batch, send)
             return
-        logger.exception("The model failed on request %s.", batch[0].request_id)
+        logger.exception("The model failed on a request.", extra={"request_id": batch[0].request_id})
         send(batch[0], internal_error())
         _check(model)
     else:
@@ -138,7 +139,7 @@ def answer(model: Model, batch: Sequence[Item], send: Send) -> None:
     BATCH_SIZE.observe(len(batch))
     BATCH_SECONDS.observe(time.monotonic() - started)
     for item in batch:
-        QUEUE_SECONDS.observe(started - item.queued_at)
+        IN_STAGE["queue"].observe(started - item.queued_at)
 
 
 def _answer_singly(model: Model, batch: Sequence[Item], send: Send) -> None:

@@ -26,7 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventmodel.bundle import Bundle
 from server.errors import ERROR_CODE_HEADER
+from server.logs import log_answer
 from server.metrics_directory import VARIABLE
+from server.settings import Settings
 
 if VARIABLE in os.environ:
     values.ValueClass = values.MultiProcessValue(lambda: current_process().name)
@@ -38,9 +40,17 @@ REQUEST_SECONDS = Histogram(
 )
 REQUESTS = Counter("eventmodel_requests", "Requests for a prediction, by HTTP status.", ["status"])
 ERRORS = Counter("eventmodel_request_errors", "Requests without a prediction, by the error's code.", ["code"])
-QUEUE_SECONDS = Histogram(
-    "eventmodel_queue_duration_seconds", "From a checked request to the start of its batch.", buckets=_SECONDS
+STAGE_SECONDS = Histogram(
+    "eventmodel_stage_duration_seconds",
+    "How long a request was in each stage of its way; together they are its duration.",
+    ["stage"],
+    buckets=_SECONDS,
 )
+IN_STAGE = {stage: STAGE_SECONDS.labels(stage) for stage in ("parse", "queue", "encode", "decode", "respond")}
+"""parse: from the first byte to a checked request, receiving its body included. queue: until its batch starts,
+which is when the model is free; no batch waits to fill up. encode: the histories of the whole batch; on a GPU,
+until the work is handed over, and the rest of it counts as decode. decode: the rest of the batch. respond: from
+the model's answer to the end of ours."""
 BATCH_SECONDS = Histogram(
     "eventmodel_batch_duration_seconds", "How long the model works on one batch.", buckets=_SECONDS
 )
@@ -52,9 +62,16 @@ HISTORY_EVENTS = Histogram(
     "Events in the histories of one request.",
     buckets=(0, 10, 25, 50, 100, 200, 400, 800, 1600),
 )
+IN_FLIGHT = Gauge(
+    "eventmodel_in_flight_requests", "Requests that are received and not answered.", multiprocess_mode="sum"
+)
 QUEUE_DEPTH = Gauge(
     "eventmodel_queue_depth_requests", "Requests that the model has and has not answered.", multiprocess_mode="sum"
 )
+MAX_QUEUE = Gauge(
+    "eventmodel_max_queue_requests", "The setting --max-queue: the queue's depth at most.", multiprocess_mode="max"
+)
+MAX_BATCH_SIZE = Gauge("eventmodel_max_batch_size_requests", "The setting --max-batch-size.", multiprocess_mode="max")
 DROPPED = Counter(
     "eventmodel_dropped_requests", "Requests that nobody waited for any longer when their turn came.", ["reason"]
 )
@@ -66,13 +83,31 @@ STATES = Counter(
 ENCODED_POSITIONS = Counter(
     "eventmodel_encoded_positions", "Positions that were encoded, real ones and the padding of batches.", ["kind"]
 )
-UNKNOWN_VALUES = Counter("eventmodel_unknown_values", "Values in requests that the vocabularies lack.")
+VALUES = Counter(
+    "eventmodel_values",
+    "Values in requests, by category and by whether the vocabularies know them.",
+    ["category", "kind"],
+)
+PREDICTIONS = Counter("eventmodel_predictions", "Requests that the model answered.")
+TOP1_PROBABILITY = Counter(
+    "eventmodel_top1_probability",
+    "Probability of the next event's most probable value, summed over predictions, by category.",
+    ["category"],
+)
+GPU_MEMORY = Gauge(
+    "eventmodel_gpu_memory_bytes",
+    "Memory of the GPU that torch's tensors take (allocated), and that torch holds for them (reserved).",
+    ["kind"],
+    multiprocess_mode="max",
+)
 MODEL = Gauge("eventmodel_model_info", "1, with the model in the labels.", ["name", "version"], multiprocess_mode="max")
 
 
-def announce_model(bundle: Bundle) -> None:
-    """Say in the metrics which model is served."""
+def announce(bundle: Bundle, settings: Settings) -> None:
+    """Say in the metrics which model is served, and within which limits."""
     MODEL.labels(bundle.name, bundle.version).set(1)
+    MAX_QUEUE.set(settings.max_queue)
+    MAX_BATCH_SIZE.set(settings.max_batch_size)
 
 
 class CollectWritten(MultiProcessCollector):
@@ -96,7 +131,7 @@ def metrics() -> Response:
 
 
 class CountRequests:
-    """ASGI middleware that counts the requests for one path, whatever becomes of them."""
+    """ASGI middleware that counts and logs the requests for one path, whatever becomes of them."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
@@ -106,7 +141,8 @@ class CountRequests:
         if scope["type"] != "http" or scope["path"] != self.path:
             await self.app(scope, receive, send)
             return
-        started = time.monotonic()
+        started = scope["started"] = time.monotonic()
+        IN_FLIGHT.inc()
         status, code = 500, "internal_error"  # what becomes of a request whose handling raises
 
         async def watch(message: Message) -> None:
@@ -119,7 +155,12 @@ class CountRequests:
         try:
             await self.app(scope, receive, watch)
         finally:
-            REQUEST_SECONDS.observe(time.monotonic() - started)
+            IN_FLIGHT.dec()
+            ended = time.monotonic()
+            REQUEST_SECONDS.observe(ended - started)
+            if "answered" in scope:
+                IN_STAGE["respond"].observe(ended - scope["answered"])
             REQUESTS.labels(str(status)).inc()
+            log_answer(scope, status, code, ended - started)
             if code:
                 ERRORS.labels(code).inc()

@@ -1,5 +1,6 @@
 """Serve a bundle: ``python -m server.run --bundle BUNDLE``; ``--help`` lists the settings."""
 
+import logging
 import os
 import signal
 import socket
@@ -11,8 +12,11 @@ from pydantic import ValidationError
 from eventmodel.bundle import Bundle, load_bundle
 from eventmodel.schema import explain
 from server.engine import OpenEngine, open_bundle_engine
+from server.logs import configure_logs
 from server.metrics_directory import metrics_directory
 from server.settings import Settings, read_settings
+
+logger = logging.getLogger("eventmodel")
 
 WRONG_USE = 2
 """Exit status where the command line, the bundle or the port is at fault; 1 is a server that failed."""
@@ -23,7 +27,10 @@ def main() -> int:
     try:
         settings = read_settings()
     except ValidationError as error:
-        return _complain(f"these settings do not work:\n{explain(error)}\nSee python -m server.run --help.")
+        print(
+            f"error: these settings do not work:\n{explain(error)}\nSee python -m server.run --help.", file=sys.stderr
+        )
+        return WRONG_USE
     open_engine = partial(
         open_bundle_engine,
         backend=settings.backend,
@@ -43,6 +50,7 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
     Returns:
         The exit status.
     """
+    configure_logs(settings)
     try:
         bundle = load_bundle(settings.bundle)
         _check_backend(settings, bundle)
@@ -63,7 +71,8 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
                 num_api_servers=settings.http_processes,
                 log_level=settings.log_level,
                 generate_client_file=False,
-                access_log=False,  # the metrics count requests, at a fraction of the cost
+                log_config=None,  # see server.logs
+                access_log=False,
             )
         except StartError as error:
             return _complain(f"the model process does not start: {error}", status=1)
@@ -108,7 +117,7 @@ def _stop_on_signals() -> None:
 
 
 def _complain(message: str, status: int = WRONG_USE) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    logger.error(message)
     return status
 
 

@@ -59,7 +59,10 @@ class Settings(BaseSettings):
     """What the header X-API-Key must say; only /live, /ready and /metrics are open to all. Set it as
     EVENTMODEL_API_KEY: flags are seen by whoever lists the processes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe messages that are logged. Logs hold nothing of a request's content."""
+    """Least severe messages that are logged: info has a line for each request that is refused, debug one for
+    each that is answered or turned away. Logs hold nothing of a request's content."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or a JSON object a line; the image logs JSON."""
 
 
 def read_settings(arguments: list[str] | None = None) -> Settings:

@@ -15,7 +15,8 @@ import zmq
 from litserve.transport.base import MessageTransport
 from litserve.utils import LitAPIStatus, LoopResponseType
 
-from eventmodel.engine.query import Query
+from eventmodel.engine.query import Answer, Query
+from eventmodel.request.errors import RequestError
 
 _RECONNECT_MS = 20
 
@@ -33,6 +34,14 @@ class Item(NamedTuple):
     request_id: str
     """For the log."""
     query: Query
+
+
+class Reply(NamedTuple):
+    """What the model makes of a request."""
+
+    answer: Answer | RequestError
+    answered_at: float
+    """On the clock of ``Item``."""
 
 
 class Cancel(NamedTuple):

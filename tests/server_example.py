@@ -15,8 +15,10 @@ import numpy as np
 from eventmodel.bundle import Bundle, load_bundle, write_bundle
 from eventmodel.config import ModelConfig
 from eventmodel.engine.query import Answer, Query
+from eventmodel.engine.states import Statistics
 from eventmodel.schema import Schema
 from eventmodel.surprise import entropy
+from server.engine import Engine
 from server.run import serve
 from server.settings import read_settings
 
@@ -94,17 +96,30 @@ def write_example(path: Path, schema: dict[str, Any] = SCHEMA, **changes: Any) -
 
 
 class FakeEngine:
-    """Distributions drawn from a hash of the query: equal queries, equal answers, whatever the batch."""
+    """Distributions drawn from a hash of the query: equal queries, equal answers, whatever the batch.
+
+    It claims to have encoded one history of every query, and to have known another.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.sizes = bundle.codec.sizes
         self.start = np.concatenate([[0], np.cumsum(self.sizes)])
         self.batch_s = float(os.environ.get("FAKE_ENGINE_BATCH_S", 0))
         self.is_spoilt = False
+        self.statistics = Statistics()
 
     def answer(self, queries: list[Query]) -> list[Answer]:
         end = time.monotonic() + self.batch_s
+        started = time.perf_counter()
         answers = [self._answer(query) for query in queries]
+        statistics, n = self.statistics, len(queries)
+        self.statistics = Statistics(
+            hits=statistics.hits + n,
+            misses=statistics.misses + n,
+            tokens=statistics.tokens + 3 * n,
+            padding=statistics.padding + n,
+            seconds=statistics.seconds + time.perf_counter() - started,
+        )
         time.sleep(max(end - time.monotonic(), 0))
         return answers
 
@@ -148,5 +163,12 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
+def open_fake_engine(bundle: Bundle) -> Engine:
+    # here and not above: the metrics must not be imported before their directory is there
+    from server.counted_engine import CountedEngine
+
+    return CountedEngine(FakeEngine(bundle), bundle.codec)
+
+
 if __name__ == "__main__":
-    sys.exit(serve(read_settings(), FakeEngine))
+    sys.exit(serve(read_settings(), open_fake_engine))

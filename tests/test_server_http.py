@@ -139,7 +139,8 @@ def test_every_error_has_the_same_shape(server: Server) -> None:
 
 def test_requests_are_counted_exactly_over_all_processes(server: Server) -> None:
     ok, wrong = 'eventmodel_requests_total{status="200"}', 'eventmodel_requests_total{status="422"}'
-    reason, unknown = 'eventmodel_request_errors_total{code="missing_streams"}', "eventmodel_unknown_values_total"
+    reason = 'eventmodel_request_errors_total{code="missing_streams"}'
+    unknown = 'eventmodel_values_total{category="Worker",kind="unknown"}'
     before = server.metrics()
     server.post_all([*(example() for _ in range(20)), *({} for _ in range(7))])
     after = server.metrics()
@@ -148,6 +149,38 @@ def test_requests_are_counted_exactly_over_all_processes(server: Server) -> None
     answered = "eventmodel_request_duration_seconds_count"
     assert after[answered] - before[answered] == 27
     assert after['eventmodel_model_info{name="tiny",version="0123456789ab"}'] == 1
+
+
+def test_the_stages_of_a_request_add_up_to_its_duration(server: Server) -> None:
+    stages = {
+        stage: f'eventmodel_stage_duration_seconds_%s{{stage="{stage}"}}'
+        for stage in ("parse", "queue", "encode", "decode", "respond")
+    }
+    before = server.metrics()
+    assert server.post(request("sleep")).status_code == 200
+    after = server.metrics()
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert {stage: grown(name % "count") for stage, name in stages.items()} == dict.fromkeys(stages, 1)
+    duration = grown("eventmodel_request_duration_seconds_sum")
+    assert duration > 1.5
+    assert sum(grown(name % "sum") for name in stages.values()) == pytest.approx(duration, abs=0.02)
+
+
+def test_a_request_is_in_flight_until_it_is_answered(server: Server) -> None:
+    in_flight = "eventmodel_in_flight_requests"
+    with ThreadPoolExecutor(1) as pool:
+        sleeping = pool.submit(server.post, request("sleep"))
+        wait_for(lambda: server.metric(in_flight) == 1)
+        assert sleeping.result().status_code == 200
+    wait_for(lambda: server.metric(in_flight) == 0)
+
+
+def test_the_limits_stand_beside_what_they_limit(server: Server) -> None:
+    found = [server.metric(f"eventmodel_max_{name}_requests") for name in ("queue", "batch_size")]
+    assert found == [256, 32]
 
 
 def test_nothing_of_a_request_is_logged(server: Server) -> None:

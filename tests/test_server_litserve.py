@@ -69,6 +69,7 @@ def test_nothing_else_of_litserve_s_server_is_overridden() -> None:
 def test_run_calls_what_is_overridden_in_this_order() -> None:
     code = source(litserve.LitServer.run)
     calls = [
+        "configure_logging(log_level, ",
         "sockets = [config.bind_socket()]",
         "self._init_manager(num_api_servers)",
         "self.launch_inference_worker(lit_api)",

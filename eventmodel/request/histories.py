@@ -39,8 +39,8 @@ class EncodedStream(NamedTuple):
     """A stream in arrays, and what its values were like."""
 
     histories: Histories
-    unknown_values: int
-    """Values that were given and that the vocabularies lack."""
+    unknown: np.ndarray
+    """(k,) the category of each value that was given and that the vocabularies lack."""
 
 
 def read_entities(bundle: Bundle, stream: Stream, value: object) -> list[Entity]:
@@ -269,7 +269,7 @@ def encode_streams(bundle: Bundle, by_stream: Mapping[str, Sequence[Entity]]) ->
         of_stream = Events(*(column[rows] for column in events))
         ids = vocabulary_ids(codec, stream, [entity.id for entity in own])
         histories = Histories(of_stream, length[first : first + len(own)], ids)
-        result.append(EncodedStream(histories, int(unknown[rows].sum())))
+        result.append(EncodedStream(histories, np.nonzero(unknown[rows])[1]))
         first += len(own)
     return result
 

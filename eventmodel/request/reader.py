@@ -59,8 +59,8 @@ class PredictRequest(NamedTuple):
     """Values to list per category; None lists all."""
     categories: tuple[int, ...]
     """Indices of the categories that the answer details."""
-    unknown_values: int
-    """Values that were given and that the vocabularies lack."""
+    unknown: np.ndarray
+    """(k,) the category of each value that was given and that the vocabularies lack."""
     n_events: int
     """Events in all histories together."""
 
@@ -114,7 +114,7 @@ def read_question(
         focus=focus,
         top_k=_read_top_k(asked.get("top_k")),
         categories=_read_categories(schema, asked.get("categories")),
-        unknown_values=unknown_observed + sum(stream.unknown_values for stream in streams),
+        unknown=np.concatenate([unknown_observed, *(stream.unknown for stream in streams)]),
         n_events=sum(len(stream.histories.events.timestamp) for stream in streams),
     )
 
@@ -375,13 +375,13 @@ def _read_sampling(value: object) -> Sampling | None:
     )
 
 
-def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tuple[np.ndarray | None, int]:
-    """The (C,) ids of the event to score, and how many of its values the vocabularies lack.
+def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tuple[np.ndarray | None, np.ndarray]:
+    """The (C,) ids of the event to score, and the categories (k,) of its values that the vocabularies lack.
 
     The focus's next event concerns the focus: one that names nobody is read as the focus's own.
     """
     if value is None:
-        return None, 0
+        return None, np.empty(0, np.int64)
     if not isinstance(value, dict):
         raise RequestError(
             "not_an_object", "observed", f"expected an event, not {quoted(value)}", "Send an object by field name."
@@ -405,4 +405,4 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
             "the observed event is earlier than now, so it cannot be the next one",
             "Set now to the moment before it.",
         )
-    return event.ids[0], int(unknown[0])
+    return event.ids[0], np.flatnonzero(unknown[0])

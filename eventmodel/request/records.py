@@ -148,7 +148,7 @@ class Records:
             at = np.searchsorted(read, np.concatenate([*places, np.empty(0, np.int64)]))
             ids = vocabulary_ids(codec, schema.stream_by_name[stream], entities)
             histories = Histories(Events(*(column[at] for column in events)), length, ids)
-            return EncodedStream(histories, int(unknown[at].sum()))
+            return EncodedStream(histories, np.nonzero(unknown[at])[1])
 
         return [[encoded(reading, stream.name) for stream in schema.streams] for reading in readings]
 

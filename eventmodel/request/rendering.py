@@ -29,7 +29,7 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
         "model": {"name": bundle.name, "version": bundle.version},
         "focus": request.focus,
         "now": codec.iso(codec.at_timestamp(request.query.now)),
-        "unknown_values": request.unknown_values,
+        "unknown_values": len(request.unknown),
         "events": [
             {
                 **({} if sampled else {"event": _event(codec, answer, 0, step)}),
