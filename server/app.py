@@ -48,7 +48,7 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app.add_route(INFO, info(bundle, settings), include_in_schema=False)
     for path in FILES:
         app.add_route(path, page_file(path), include_in_schema=False)
-    describe(app, bundle, PATH)
+    describe(app, bundle, PATH, INFO, has_key=settings.api_key is not None)
     announce_model(bundle)
     _greet_when_ready(app, settings, bundle)
     return server
@@ -67,9 +67,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
     """Errors that the framework raises (404, 405) in the shape of ours."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return error_response(
+    response = error_response(
         RequestError(code, "", str(error.detail), "See /docs for what this server answers.", error.status_code)
     )
+    response.headers.update(error.headers or {})  # Allow, of a 405
+    return response
 
 
 async def _any_error(_: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from server_example import SCHEMA, example, write_example
 from eventmodel.schema import Schema
 from server import prediction
 from server.client import ApiError, Client
-from server.openapi import response_schema
+from server.json_schema import response_schema
 from server.prediction import Prediction
 
 
@@ -214,6 +214,7 @@ def test_the_types_are_the_documented_ones() -> None:
         elif "properties" in documented and type_ is not prediction.Record:
             hints = get_type_hints(type_)
             assert list(documented["properties"]) == list(hints), type_
+            assert set(documented["required"]) == type_.__required_keys__, type_
             for name, described in documented["properties"].items():
                 keys(described, hints[name])
 
