@@ -15,11 +15,13 @@ from server.api_key import ApiKey
 from server.deadline import Deadline
 from server.engine import OpenEngine
 from server.errors import error_response
+from server.info import INFO, info
 from server.lit_server import EventServer
 from server.metrics import CountRequests, announce, metrics
 from server.model_status import ModelStatus
 from server.openapi import describe
-from server.probes import INFO, LIVE, READY, info, live, ready
+from server.page import FILES, page_file
+from server.probes import LIVE, READY, live, ready
 from server.request_id import RequestId
 from server.settings import Settings
 
@@ -37,7 +39,7 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
     app.add_middleware(TurnAway, path=PATH, is_full=server.client.is_full)
     if settings.api_key is not None:
-        app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths={LIVE, READY, METRICS})
+        app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths={LIVE, READY, METRICS, *FILES})
     app.add_middleware(CountRequests, path=PATH)
     app.add_middleware(RequestId)
     app.add_exception_handler(RequestError, _request_error)
@@ -46,7 +48,9 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app.add_route(READY, ready(status), include_in_schema=False)
     app.add_route(METRICS, _metrics, include_in_schema=False)
     app.add_route(INFO, info(bundle, settings), include_in_schema=False)
-    describe(app, bundle, PATH)
+    for path in FILES:
+        app.add_route(path, page_file(path), include_in_schema=False)
+    describe(app, bundle, PATH, INFO, has_key=settings.api_key is not None)
     announce(bundle, settings)
     _greet_when_ready(app, settings, bundle)
     return server
@@ -65,9 +69,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
     """Errors that the framework raises (404, 405) in the shape of ours."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return error_response(
+    response = error_response(
         RequestError(code, "", str(error.detail), "See /docs for what this server answers.", error.status_code)
     )
+    response.headers.update(error.headers or {})  # Allow, of a 405
+    return response
 
 
 def _greet_when_ready(app: FastAPI, settings: Settings, bundle: Bundle) -> None:
@@ -88,9 +94,10 @@ def _greet_when_ready(app: FastAPI, settings: Settings, bundle: Bundle) -> None:
 
 
 def greeting(settings: Settings, bundle: Bundle) -> str:
-    """Model and address, and a request that works as printed."""
+    """Model and page, and a request that works as printed."""
     address = f"http://localhost:{settings.port}"
     return (
-        f"\nServing {bundle.name} (version {bundle.version}) on {address}; its format is on {address}/docs. Try:\n\n"
+        f"\nServing {bundle.name} (version {bundle.version}). A page to try it on: {address}/\n"
+        f"The format of requests: {address}/docs. From a terminal:\n\n"
         f"  curl -s {address}/predict -H 'content-type: application/json' -d @{bundle.path / 'example.json'}\n"
     )

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 from server_example import event
 
+from server.client import Client
+
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, str(Path(__file__).with_name("server_example.py"))]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
@@ -26,6 +28,9 @@ class Server:
     log: Path
     port: int
     client: httpx.Client
+    """For what a test says byte by byte."""
+    api: Client
+    """For what users say."""
 
     def post(self, body: object, **headers: str) -> httpx.Response:
         return self.client.post("/predict", content=json.dumps(body), headers=headers)
@@ -49,7 +54,7 @@ class Server:
         return self.metric("eventmodel_request_events_count")
 
     def is_ready(self) -> bool:
-        return self.client.get("/ready").status_code == 200
+        return self.api.is_ready()
 
     def processes(self) -> dict[int, str]:
         """What the server has started: command line by process id."""
@@ -104,9 +109,11 @@ def started(
     try:
         wait_for(lambda: not ready or "Application startup complete" in log.read_text() or process.poll() is not None)
         assert process.poll() is None, log.read_text()
+        url = f"http://127.0.0.1:{port}"
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=limits) as client:
-            yield Server(process, log, port, client)
+        key = environment.get("EVENTMODEL_API_KEY")
+        with httpx.Client(base_url=url, timeout=20, limits=limits) as client, Client(url, api_key=key) as api:
+            yield Server(process, log, port, client, api)
     finally:
         process.terminate()
         process.wait(20)

@@ -77,19 +77,19 @@ def example() -> dict[str, Any]:
 
 def write_example(path: Path, schema: dict[str, Any] = SCHEMA, **changes: Any) -> Bundle:
     """Write a bundle without artefacts and read it back."""
-    bundle = Bundle(
-        path=path,
-        name="tiny",
-        version="0123456789ab",
-        schema=Schema.model_validate(schema),
-        vocabularies={"people": ["ann", "bob", "cid"], "Site": [f"s{i}" for i in range(1, 12)]},
-        config=ModelConfig(context_length=6, target_length=4),
-        metrics={},
-        versions={},
-        parity={"onnx": 0.0},
-        example=changes.pop("example", None) or example(),
-        **changes,
-    )
+    parts: dict[str, Any] = {
+        "path": path,
+        "name": "tiny",
+        "version": "0123456789ab",
+        "schema": Schema.model_validate(schema),
+        "vocabularies": {"people": ["ann", "bob", "cid"], "Site": [f"s{i}" for i in range(1, 12)]},
+        "config": ModelConfig(context_length=6, target_length=4),
+        "metrics": {},
+        "versions": {},
+        "parity": {"onnx": 0.0},
+        "example": example(),
+    }
+    bundle = Bundle(**parts | changes)
     path.mkdir(parents=True, exist_ok=True)
     write_bundle(bundle, path)
     return load_bundle(path)

@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from running_server import started
+from server_example import write_example
 
 from eventmodel.api import Predictor
 from eventmodel.bundle import Bundle
@@ -106,6 +108,16 @@ def test_the_readme_s_three_lines_give_an_answer_of_the_shape_that_it_shows(
         return set(answer), set(answer["model"]), set(event), set(distribution), set(distribution["top"][0])
 
     assert shape(names["answer"]) == shape(expected)
+
+
+def test_the_readme_s_client_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"### A client in Python\n\n```python\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    with started(write_example(tmp_path / "bundle").path, tmp_path / "server.log") as server:
+        exec(code[1].replace("localhost:8000", f"127.0.0.1:{server.port}"), names)
+    assert names["prediction"]["focus"] == names["request"]["focus"]
+    assert capsys.readouterr().out == ""  # of the error
 
 
 def test_how_far_context_entities_are_looked_for_is_documented() -> None:

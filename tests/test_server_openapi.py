@@ -8,7 +8,7 @@ from server_example import FakeEngine, example, write_example
 from eventmodel.bundle import Bundle
 from eventmodel.request.reader import KEYS, read_request
 from eventmodel.request.rendering import render
-from server.openapi import request_schema, response_schema
+from server.json_schema import request_schema, response_schema
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def undocumented(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
             for place in (undocumented(item, known[key], f"{at}.{key}") if key in known else [f"{at}.{key}"])
         ]
     if isinstance(value, list):
-        one = next((s for s in (schema, *schema.get("oneOf", ())) if s.get("type") == "array"), None)
+        one = next((s for s in (schema, *schema.get("oneOf", ())) if "array" in s.get("type", ())), None)
         return (
             [f"{at}[]"] if one is None else [p for item in value for p in undocumented(item, one["items"], f"{at}[]")]
         )

@@ -1,0 +1,218 @@
+"""Requests and predictions as JSON Schema, derived from the bundle's schema.
+
+What JSON Schema cannot say (rows as wide as their columns, events in order, names that the vocabulary knows)
+is left to the reader of requests, whose errors say it.
+"""
+
+from typing import Any
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.times import SAMPLES
+from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE
+from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
+
+Json = dict[str, Any]
+
+_DATE = "[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+_OFFSET = "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+_NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$"
+_NAME: Json = {"type": ["string", "number"], "minLength": 1}
+
+
+def request_schema(bundle: Bundle) -> Json:
+    """JSON Schema of the request body."""
+    schema = bundle.schema
+    categories = [category.name for category in schema.categories]
+    return _object(
+        {
+            "streams": _object({s.name: _stream(bundle, s) for s in schema.streams}, required=[schema.focus]),
+            "focus": _optional(
+                _NAME,
+                description=f"The entity of stream {schema.focus} to predict; needed where there are several.",
+            ),
+            "now": _optional(
+                _datetime(schema, "The moment of the prediction; the latest event's time where it is left out.")
+            ),
+            "horizon": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": bundle.max_horizon,
+                "default": 1,
+                "description": "How many future events to predict.",
+            },
+            "top_k": {
+                "oneOf": [{"type": ["integer", "null"], "minimum": 1}, {"const": "all"}],
+                "default": DEFAULT_TOP_K,
+                "description": "How many values to list per category.",
+            },
+            "categories": {
+                "type": ["array", "null"],
+                "items": {"enum": categories},
+                "uniqueItems": True,
+                "description": "The categories to detail; all where it is left out.",
+            },
+            "allowed": _optional(
+                _object(
+                    {name: {"type": "array", "items": _NAME, "minItems": 1} for name in categories},
+                    description="Per category, the only values that may happen.",
+                )
+            ),
+            "quantiles": {
+                "type": ["array", "null"],
+                "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "maxItems": MAX_QUANTILES,
+                "uniqueItems": True,
+                "description": "Levels, lowest first, at which each event's time is wanted, as 0.1, 0.5 and 0.9. "
+                f"They take {SAMPLES} sampled events per future event, and so time; none where it is left out.",
+            },
+            "sampling": _optional(_sampling()),
+            "observed": _optional(
+                _event(
+                    schema,
+                    "An event to score as the next one, whatever is allowed: its probability and surprise. A field "
+                    "left out is blank; an event that names nobody is the focus's own.",
+                )
+            ),
+        },
+        required=["streams"],
+        description="A key that is null counts as left out.",
+    )
+
+
+def _sampling() -> Json:
+    def number(kind: str, default: int, **limits: float) -> Json:
+        return {"type": [kind, "null"], "default": default, **limits}
+
+    return _object(
+        {
+            "num_samples": number("integer", 1, minimum=1, maximum=MAX_SAMPLES),
+            "temperature": number("number", 1, exclusiveMinimum=0, maximum=MAX_TEMPERATURE),
+            "top_p": number("number", 1, exclusiveMinimum=0, maximum=1),
+            "seed": number("integer", 0, minimum=0, maximum=2**63 - 1),
+        },
+        description="Draw several rollouts in place of the most probable one: at a temperature, and of each category "
+        "from the most probable values that together reach top_p. The same seed, the same rollouts.",
+    )
+
+
+def _stream(bundle: Bundle, stream: Stream) -> Json:
+    event = _event(bundle.schema, "")
+    names = [f.name for f in bundle.schema.fields]
+    limit = bundle.history_length(stream)
+    value = {"type": ["string", "number", "boolean", "null"]}
+    columns = _object(
+        {
+            "columns": {
+                "type": "array",
+                "items": {"enum": names},
+                "uniqueItems": True,
+                "contains": {"const": bundle.schema.order_by},
+            },
+            "rows": {"type": "array", "items": {"type": "array", "items": value}, "maxItems": limit},
+        },
+        required=["columns", "rows"],
+        description="The same as columns and rows, for volume.",
+    )
+    events = {
+        "oneOf": [{"type": "array", "items": event, "maxItems": limit}, columns],
+        "description": f"Oldest first; at most the newest {limit}.",
+    }
+    entity = (
+        _object({"id": _NAME, "events": events}, required=["id", "events"])
+        if stream.keys
+        else _object({"events": events}, required=["events"])
+    )
+    keys = f"Histories by {' or '.join(stream.keys)}." if stream.keys else "The log's most recent events of all."
+    histories: Json = {"type": "array", "items": entity, "maxItems": stream.max_entities, "description": keys}
+    return histories | {"minItems": 1} if stream.name == bundle.schema.focus else _optional(histories)
+
+
+def _event(schema: Schema, description: str) -> Json:
+    return _object({f.name: _field(schema, f) for f in schema.fields}, [schema.order_by], description)
+
+
+def _field(schema: Schema, field: AnyField) -> Json:
+    match field:
+        case DatetimeField():
+            described = _datetime(schema, field.description)
+            return described if field.name == schema.order_by else _optional(described)
+        case NumberField():
+            numbers: list[Json] = [{"type": ["number", "null"]}, {"type": "string", "pattern": _NUMBER}]
+            return {"anyOf": [*numbers, {"enum": field.labels}], "description": field.description}
+        case EnumField():
+            known = f"One of {', '.join(field.values)}; anything else counts as unknown."
+            kinds = ["string", "number", "boolean", "null"]
+            return {"type": kinds, "description": f"{field.description} {known}".strip()}
+        case IdField() | KeyField():
+            return {"type": ["string", "number", "boolean", "null"], "description": field.description}
+
+
+def _datetime(schema: Schema, description: str) -> Json:
+    is_local = schema.time_zone is None
+    pattern = f"^{_DATE}([T ]{_TIME})?$" if is_local else f"^{_DATE}[T ]{_TIME}{_OFFSET}$"
+    zone = "local wall time, without an offset" if is_local else "with an offset"
+    return {"type": "string", "pattern": pattern, "description": f"{description} ISO 8601, {zone}.".strip()}
+
+
+def _optional(described: Json, **more: str) -> Json:
+    """The same, or null, which is the same as leaving it out."""
+    kinds = described["type"] if isinstance(described["type"], list) else [described["type"]]
+    return described | {"type": [*kinds, "null"]} | more
+
+
+def response_schema(schema: Schema) -> Json:
+    """JSON Schema of a prediction."""
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
+    nats = {"type": ["number", "null"]}
+    value = _whole({"value": {"type": "string"}, "probability": probability})
+    distribution = _whole(
+        {
+            "top": {"type": "array", "items": value},
+            "unknown": probability,
+            "rest": probability,
+            "entropy": {"type": "number", "minimum": 0},
+        }
+    )
+    by_category = {"type": "object", "additionalProperties": distribution}
+    score = _whole({"probability": probability, "surprise": nats, "expected": {"type": "number", "minimum": 0}})
+    scores = {"type": "object", "additionalProperties": score}
+    when = {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "The event's time by level: it is not later with that probability.",
+    }
+    fields = {f.name: {"type": ["string", "null"]} for f in schema.fields if not isinstance(f, KeyField)}
+    event = _object(fields)
+    joint = _whole({"log_probability": nats, "surprise": nats})
+    predicted = {"event": event, "when": when, "categories": by_category}
+    return _object(
+        {
+            "model": _whole({"name": {"type": "string"}, "version": {"type": "string"}}),
+            "focus": {"type": "string"},
+            "now": {"type": "string"},
+            "unknown_values": {"type": "integer"},
+            "events": {"type": "array", "items": _object(predicted, required=["categories"])},
+            "rollouts": {
+                "type": "array",
+                "items": _whole({"events": {"type": "array", "items": event}, "log_probability": nats}),
+                "description": "Where samples were asked for; then no event stands in events.",
+            },
+            "observed": _whole({"categories": scores, "joint": joint}),
+        },
+        required=["model", "focus", "now", "unknown_values", "events"],
+    )
+
+
+def _whole(properties: Json) -> Json:
+    """An object that has all of its keys."""
+    return _object(properties, required=list(properties))
+
+
+def _object(properties: Json, required: list[str] | None = None, description: str = "") -> Json:
+    result: Json = {"type": "object", "properties": properties, "additionalProperties": False}
+    if required:
+        result["required"] = required
+    if description:
+        result["description"] = description
+    return result
