@@ -6,11 +6,12 @@ shapes, and ``nn.TransformerEncoder`` changes shapes on its fast path in eval mo
 Shapes: B batch, Q queries, K keys, H heads, D d_model, d head width.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from eventmodel.config import ModelConfig
 
@@ -33,10 +34,33 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., D) to the same shape."""
-        if not torch.compiler.is_exporting():
-            return super().forward(x)
-        # written so that ONNX Runtime takes it for one operation: the exporter's own seven are not recognised
-        return x / (x.pow(2).mean(-1, keepdim=True) + _EPS).sqrt() * self.weight
+        if torch.compiler.is_exporting():
+            # written so that ONNX Runtime takes it for one operation: the exporter's own seven are not recognised
+            return x / (x.pow(2).mean(-1, keepdim=True) + _EPS).sqrt() * self.weight
+        if torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32:
+            normed: Tensor = _CPUTrainedNorm.apply(x, self.weight)
+            return normed
+        return super().forward(x)
+
+
+class _CPUTrainedNorm(torch.autograd.Function):
+    """The norm and its gradient in half of the passes over memory: torch has it in one piece on a GPU only."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(_EPS).rsqrt_()
+        unit = x * scale
+        ctx.save_for_backward(unit, scale, weight)
+        return unit * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        unit, scale, weight = ctx.saved_tensors
+        along = gradient * unit
+        # what is left of the gradient when its part along x is taken away: the norm does not see it
+        away = (gradient * weight).addcmul_(unit, (along @ weight)[..., None], value=-1 / unit.shape[-1])
+        return away.mul_(scale), along.flatten(0, -2).sum(0)
 
 
 class Rotary(nn.Module):
