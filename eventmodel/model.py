@@ -167,7 +167,7 @@ class EventModel(nn.Module):
     def read(self, batch: Batch) -> Decoded:
         """Both halves: encode all histories, then decode."""
         # the events of all streams and of the sequence together: the table's gradient is then made once
-        parts = (*batch.streams, batch.sequence)
+        parts: list[StreamBatch | SequenceBatch] = [*batch.streams, batch.sequence]
         shapes = [part.gap.shape for part in parts]
         ids = torch.cat([part.ids.flatten(0, 1) for part in parts])
         gap = torch.cat([part.gap.flatten() for part in parts])
