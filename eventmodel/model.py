@@ -94,9 +94,7 @@ class EventModel(nn.Module):
         return self._states(stream, self.events(batch.ids, batch.gap, batch.weekday), batch.length)
 
     def _states(self, stream: str, events: Tensor, length: Tensor) -> Tensor:
-        encoder = self.streams[stream]
-        assert isinstance(encoder, StreamEncoder)
-        states: Tensor = encoder(events, length)
+        states: Tensor = self.streams[stream](events, length)
         return states
 
     def decode(self, states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
