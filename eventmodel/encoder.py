@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventmodel.batch import StreamBatch
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.harmonics import OrderedRows, TimeOfDay
@@ -118,8 +117,3 @@ class StreamEncoder(nn.Module):
             x = block(x)
         assert isinstance(last, Block)
         return self.norm(last.last(x, length))
-
-
-def encode_stream(events: EventEncoder, encoder: StreamEncoder, batch: StreamBatch) -> Tensor:
-    """States (E, D) of one kind's histories."""
-    return encoder(events(batch.ids, batch.gap, batch.weekday), batch.length)

@@ -42,7 +42,7 @@ class OrderedRows(nn.Module):
     """Adds to a table (rows, D) what is smooth about its ordered rows."""
 
     features: Tensor
-    place: Tensor
+    rows: Tensor
 
     def __init__(
         self,
@@ -59,26 +59,17 @@ class OrderedRows(nn.Module):
             std: of the initial weights.
         """
         super().__init__()
-        blocks = [torch.from_numpy(harmonics(c, size)) for c, size in zip(categories, sizes, strict=True)]
-        features = torch.zeros(1 + sum(len(block) for block in blocks if block.shape[1]), 0)
-        place = torch.zeros(max(start + size for start, size in zip(starts, sizes, strict=True)), dtype=torch.int64)
-        n = 1
-        for start, block in zip(starts, blocks, strict=True):
-            rows, width = block.shape
-            if not width:
-                continue
-            features = F.pad(features, (0, width))
-            features[n : n + rows, -width:] = block
-            place[start : start + rows] = torch.arange(n, n + rows)
-            n += rows
-        # of ordered rows only, because most rows are names; the first one is that of names
-        self.register_buffer("features", features, persistent=False)
-        self.register_buffer("place", place, persistent=False)  # (rows,)
-        self.weight = nn.Parameter(torch.randn(features.shape[1], d_model) * std)
+        found = [torch.from_numpy(harmonics(c, size)) for c, size in zip(categories, sizes, strict=True)]
+        ordered = [(start, block) for start, block in zip(starts, found, strict=True) if block.shape[1]]
+        rows = [torch.arange(start, start + len(block)) for start, block in ordered]
+        # of ordered rows only, because most rows are names
+        self.register_buffer("features", torch.block_diag(*(block for _, block in ordered)), persistent=False)
+        self.register_buffer("rows", torch.cat(rows), persistent=False)
+        self.weight = nn.Parameter(torch.randn(self.features.shape[1], d_model) * std)
 
     def forward(self, table: Tensor) -> Tensor:
         """Table (rows, D) to the same shape."""
-        return table + F.embedding(self.place, self.features @ self.weight)
+        return table.index_add(0, self.rows, (self.features @ self.weight).to(table.dtype))
 
 
 class TimeOfDay(nn.Module):

@@ -250,14 +250,17 @@ class Pointer(NamedTuple):
     is_empty: Tensor  # (B, N, 1) bool; True = there is nothing to copy from
 
 
-def earlier_categories(embedded: Tensor) -> Tensor:
-    """The chain's context: for each category the sum of the earlier ones' embeddings.
+def earlier_categories(embedded: Tensor, in_chain: Tensor) -> Tensor:
+    """The chain's context: for each category the sum of the earlier ones' embeddings, zeros for marginals.
 
     Args:
-        embedded: (..., C, D).
+        embedded: (B, N, C, D).
+        in_chain: (B,) bool; False = marginals.
     """
-    # shifted, not subtracted: (a + b) - b is not quite a, and would let rounding tell of b
-    return F.pad(torch.cumsum(embedded, dim=-2)[..., :-1, :], (0, 0, 1, 0))
+    n = embedded.shape[-2]
+    is_earlier = torch.ones(n, n, dtype=torch.bool, device=embedded.device).tril(-1)
+    # a product: sum, shift and choice in one pass; that of a zero is exact, and tells of no later category
+    return (is_earlier & in_chain[:, None, None, None]).to(embedded.dtype) @ embedded
 
 
 def category_log_probs(logits: Tensor, scores: Tensor, gate: Tensor, copy_from: Tensor, source: Tensor) -> Tensor:

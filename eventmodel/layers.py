@@ -6,11 +6,12 @@ shapes, and ``nn.TransformerEncoder`` changes shapes on its fast path in eval mo
 Shapes: B batch, Q queries, K keys, H heads, D d_model, d head width.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from eventmodel.config import ModelConfig
 
@@ -33,29 +34,58 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., D) to the same shape."""
-        if not torch.compiler.is_exporting():
-            return super().forward(x)
-        # written so that ONNX Runtime takes it for one operation: the exporter's own seven are not recognised
-        return x / (x.pow(2).mean(-1, keepdim=True) + _EPS).sqrt() * self.weight
+        if torch.compiler.is_exporting():
+            # written so that ONNX Runtime takes it for one operation: the exporter's own seven are not recognised
+            return x / (x.pow(2).mean(-1, keepdim=True) + _EPS).sqrt() * self.weight
+        if torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32:
+            normed: Tensor = _CPUTrainedNorm.apply(x, self.weight)  # type: ignore[no-untyped-call]
+            return normed
+        return super().forward(x)
+
+
+class _CPUTrainedNorm(torch.autograd.Function):
+    """The norm and its gradient in half of the passes over memory: torch has it in one piece on a GPU only."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(_EPS).rsqrt_()
+        unit = x * scale
+        ctx.save_for_backward(unit, scale, weight)
+        return unit * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        unit, scale, weight = ctx.saved_tensors
+        along = gradient * unit
+        # what is left of the gradient when its part along x is taken away: the norm does not see it
+        away = (gradient * weight).addcmul_(unit, (along @ weight)[..., None], value=-1 / unit.shape[-1])
+        return away.mul_(scale), along.flatten(0, -2).sum(0)
 
 
 class Rotary(nn.Module):
-    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864): rotates pairs by position."""
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864): rotates pairs by position.
+
+    Of all heads together, before they are split: long rows that a processor reads in one go.
+    """
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, max_length: int) -> None:
+    def __init__(self, n_heads: int, head_dim: int, max_length: int) -> None:
         super().__init__()
+        self.halves = (n_heads, 2, head_dim // 2)
         frequency = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-        angle = torch.arange(max_length, dtype=torch.float64)[:, None] * frequency
-        self.register_buffer("cos", angle.cos().float(), persistent=False)  # (max_length, d/2)
-        self.register_buffer("sin", angle.sin().float(), persistent=False)
+        angle = torch.arange(max_length, dtype=torch.float64)[:, None] * frequency  # (max_length, d/2)
+        cos, sin = angle.cos().float(), angle.sin().float()
+        # a pair (a, b) becomes (a cos - b sin, b cos + a sin); b stands half a head after a
+        self.register_buffer("cos", torch.cat((cos, cos), 1).repeat(1, n_heads), persistent=False)  # (max_length, D)
+        self.register_buffer("sin", torch.cat((-sin, sin), 1).repeat(1, n_heads), persistent=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Rotate x (B, H, L, d) by angles given as (L, d/2) or (B, 1, L, d/2)."""
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """Rotate x (B, L, D) by positions (L,) or (B, L)."""
+        swapped = x.unflatten(-1, self.halves).flip(-2).flatten(-3)
+        return torch.addcmul(x * self.cos[position], swapped, self.sin[position]).to(x.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -64,10 +94,9 @@ class SelfAttention(nn.Module):
     def __init__(self, config: ModelConfig, max_length: int) -> None:
         super().__init__()
         self.n_heads, self.head_dim = config.n_heads, config.head_dim
-        self.dropout = config.dropout
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.rotary = Rotary(config.head_dim, max_length)
+        self.rotary = Rotary(config.n_heads, config.head_dim, max_length)
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None) -> tuple[Tensor, KeyValue]:
         """Attend within x (B, L, D).
@@ -79,9 +108,7 @@ class SelfAttention(nn.Module):
         Returns:
             (B, L, D), and what later positions will attend to.
         """
-        q, k, v = (self._heads(t) for t in self.qkv(x).chunk(3, dim=-1))  # (B, H, L, d)
-        cos, sin = self.rotary.cos[position], self.rotary.sin[position]
-        q, k = self.rotary(q, cos, sin), self.rotary(k, cos, sin)
+        q, k, v = self._qkv(x, position)  # (B, H, L, d)
         return self._attend(q, k, v, mask, is_causal=mask is None), KeyValue(k, v)
 
     def step(self, x: Tensor, position: Tensor, past: KeyValue, mask: Tensor) -> tuple[Tensor, KeyValue]:
@@ -98,9 +125,7 @@ class SelfAttention(nn.Module):
         Returns:
             (B, 1, D), and the new position's own key and value (B, H, 1, d).
         """
-        q, k, v = (self._heads(t) for t in self.qkv(x).chunk(3, dim=-1))  # (B, H, 1, d)
-        cos, sin = self.rotary.cos[position], self.rotary.sin[position]
-        q, k = self.rotary(q, cos, sin), self.rotary(k, cos, sin)
+        q, k, v = self._qkv(x, position)  # (B, H, 1, d)
         earlier = (q @ past.keys.transpose(-1, -2)).masked_fill(~mask[:, None, None], -torch.inf)  # (B, H, 1, K)
         itself = (q * k).sum(-1, keepdim=True)
         weight = (torch.cat((earlier, itself), -1) * self.head_dim**-0.5).softmax(-1, torch.float32).to(v.dtype)
@@ -120,20 +145,24 @@ class SelfAttention(nn.Module):
         d_model = x.shape[2]
         at = index[:, None, None].expand(-1, 1, d_model)
         q_weight, kv_weight = self.qkv.weight.split((d_model, 2 * d_model))
-        q = self._heads(F.linear(x.gather(1, at), q_weight))  # (B, H, 1, d)
-        k, v = (self._heads(t) for t in F.linear(x, kv_weight).chunk(2, dim=-1))
-        length = x.shape[1]
-        q = self.rotary(q, self.rotary.cos[index][:, None, None], self.rotary.sin[index][:, None, None])
-        k = self.rotary(k, self.rotary.cos[:length], self.rotary.sin[:length])
-        mask = torch.arange(length, device=x.device) <= index[:, None]
+        position = torch.arange(x.shape[1], device=x.device)
+        q = self._heads(self.rotary(F.linear(x.gather(1, at), q_weight), index[:, None]))  # (B, H, 1, d)
+        k, v = F.linear(x, kv_weight).chunk(2, dim=-1)
+        k, v = self._heads(self.rotary(k, position)), self._heads(v)
+        mask = position <= index[:, None]
         return self._attend(q, k, v, mask[:, None, None], is_causal=False)
+
+    def _qkv(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return self._heads(self.rotary(q, position)), self._heads(self.rotary(k, position)), self._heads(v)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=is_causal)
+        # no dropout of its weights: with it, a CPU has no fused attention, and writes them all down
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
         return self.out(x.transpose(1, 2).flatten(2))
 
 
@@ -143,7 +172,6 @@ class CrossAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.head_dim = config.n_heads, config.head_dim
-        self.dropout = config.dropout
         self.q = nn.Linear(config.d_model, config.d_model, bias=False)
         self.kv = nn.Linear(config.d_model, 2 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
@@ -155,8 +183,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: KeyValue, mask: Tensor) -> Tensor:
         """Attend from x (B, Q, D) to the memory; mask (B, K) bool, True = may attend."""
         q = self._heads(self.q(x))
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, *memory, attn_mask=mask[:, None, None], dropout_p=dropout)
+        y = F.scaled_dot_product_attention(q, *memory, attn_mask=mask[:, None, None])
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch, Targets
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
-from eventmodel.encoder import EventEncoder, StreamEncoder, encode_stream
+from eventmodel.encoder import EventEncoder, StreamEncoder
 from eventmodel.event_log import N_GAP_BUCKETS, history_length
 from eventmodel.heads import HeadOutput, Heads, earlier_categories
 from eventmodel.layers import KeyValue, RMSNorm
@@ -91,9 +91,11 @@ class EventModel(nn.Module):
 
     def encode(self, stream: str, batch: StreamBatch) -> Tensor:
         """States (E, D) of one kind's histories: the vector at the last real event."""
-        encoder = self.streams[stream]
-        assert isinstance(encoder, StreamEncoder)
-        return encode_stream(self.events, encoder, batch)
+        return self._states(stream, self.events(batch.ids, batch.gap, batch.weekday), batch.length)
+
+    def _states(self, stream: str, events: Tensor, length: Tensor) -> Tensor:
+        states: Tensor = self.streams[stream](events, length)
+        return states
 
     def decode(self, states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
         """From states and the focus's newest events to what the heads read.
@@ -101,8 +103,11 @@ class EventModel(nn.Module):
         Args:
             states: (E, D), of all kinds in the schema's order.
         """
+        return self._decode(states, memory, sequence, self.events(sequence.ids, sequence.gap, sequence.weekday))
+
+    def _decode(self, states: Tensor, memory: MemoryBatch, sequence: SequenceBatch, x: Tensor) -> Decoded:
+        """``decode`` from the sequence's vectors x (B, Q, D)."""
         tokens, is_filled = self._memory(states, memory)
-        x = self.events(sequence.ids, sequence.gap, sequence.weekday)
         position = torch.arange(x.shape[1], device=x.device)
         p = self.config.focus_events
         is_now = position == p  # (Q,)
@@ -159,8 +164,21 @@ class EventModel(nn.Module):
 
     def read(self, batch: Batch) -> Decoded:
         """Both halves: encode all histories, then decode."""
-        states = torch.cat([self.encode(s.name, b) for s, b in zip(self.schema.streams, batch.streams, strict=True)])
-        return self.decode(states, batch.memory, batch.sequence)
+        # the events of all streams and of the sequence together: the table's gradient is then made once
+        parts: list[StreamBatch | SequenceBatch] = [*batch.streams, batch.sequence]
+        shapes = [part.gap.shape for part in parts]
+        ids = torch.cat([part.ids.flatten(0, 1) for part in parts])
+        gap = torch.cat([part.gap.flatten() for part in parts])
+        weekday = torch.cat([part.weekday.flatten() for part in parts])
+        vectors = self.events(ids, gap, weekday).split([shape.numel() for shape in shapes])
+        *histories, sequence = (v.unflatten(0, shape) for v, shape in zip(vectors, shapes, strict=True))
+        states = torch.cat(
+            [
+                self._states(stream.name, events, part.length)
+                for stream, events, part in zip(self.schema.streams, histories, batch.streams, strict=True)
+            ]
+        )
+        return self._decode(states, batch.memory, batch.sequence, sequence)
 
     def predict(self, decoded: Decoded, ids: Tensor, in_chain: Tensor) -> HeadOutput:
         """The heads at the first N' of the scored positions.
@@ -170,7 +188,7 @@ class EventModel(nn.Module):
             in_chain: (B,) bool; False = marginals, whatever ``ids`` are.
         """
         n = ids.shape[1]
-        context = earlier_categories(self.events.embed(ids)) * in_chain[:, None, None, None]
+        context = earlier_categories(self.events.embed(ids), in_chain)
         return self.heads(decoded.hidden[:, :n], context, decoded.keys, decoded.is_source[:, :n])
 
     def forward(self, batch: Batch, targets: Targets) -> HeadOutput:

@@ -1,0 +1,1 @@
+"""How fast a model trains, and beside what."""
