@@ -114,18 +114,14 @@ class Heads(nn.Module):
         self.out.mul_(0.1)
 
     def shared(self, hidden: Tensor) -> Tensor:
-        """What all categories' features have of hidden (..., D): mapped once, not once per category."""
-        return self.hidden(self.hidden_norm(hidden))
+        """What features have of hidden (..., D) and their category, whatever the context: (..., C, 2 D)."""
+        return self.hidden(self.hidden_norm(hidden))[..., None, :] + self.category
 
-    def features(self, hidden: Tensor, shared: Tensor, context: Tensor, category: Tensor) -> Tensor:
-        """One vector per category, from what ``shared`` gives and the context; all broadcast, to (..., D).
-
-        Args:
-            category: rows of ``self.category``.
-        """
+    def features(self, hidden: Tensor, shared: Tensor, context: Tensor) -> Tensor:
+        """One vector per category, from hidden, what ``shared`` gives, and the context; all broadcast, to (..., D)."""
         if self.plain:
             context = torch.zeros_like(context)
-        term, factor = (a + b for a, b in zip(shared.chunk(2, -1), category.chunk(2, -1), strict=True))
+        term, factor = shared.chunk(2, -1)
         return self.norm(hidden + self.down(F.gelu(term + self.context(context)) * factor))
 
     def outputs(self) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -147,7 +143,7 @@ class Heads(nn.Module):
     def all_log_probs(self, output: HeadOutput, source: Tensor) -> Tensor:
         """Every category's distribution, one after the other: (B, N, V) fp32.
 
-        The mixture of ``category_log_probs``, for all categories together: a few operations on
+        The mixture of ``target_log_probs``, for all categories together: a few operations on
         long vectors, where one category after the other takes hundreds on short ones.
 
         Args:
@@ -195,11 +191,6 @@ class Heads(nn.Module):
         gate = self.gate(features)[..., 0]
         return scores.masked_fill(pointer.is_nothing, _NEVER), gate.masked_fill(pointer.is_empty, _NEVER)
 
-    def copy_from(self, features: Tensor, category: int) -> Tensor:
-        """Scores of the categories that one category copies from, in their order: (..., D) to (..., G_c)."""
-        group = list(self.siblings[category])
-        return F.linear(features, self.copied.weight[group], self.copied_bias[category, group])
-
     def forward(self, hidden: Tensor, context: Tensor, keys: Tensor, is_source: Tensor) -> HeadOutput:
         """Predictions at N positions.
 
@@ -208,10 +199,38 @@ class Heads(nn.Module):
             context: (B, N, C, D), each category's earlier ones; zeros for marginals.
             keys, is_source: as in ``pointer``.
         """
-        features = self.features(hidden[:, :, None], self.shared(hidden)[:, :, None], context, self.category)
+        features = self.features(hidden[:, :, None], self.shared(hidden), context)
         logits = tuple(F.linear(x, *output) for x, output in zip(features.unbind(2), self.outputs(), strict=True))
         copy_from = (self.copied(features) + self.copied_bias).masked_fill(~self.is_sibling, _NEVER)
         return HeadOutput(logits, *self.copying(features, self.pointer(keys, is_source)), copy_from)
+
+    def category_log_probs(
+        self, features: Tensor, category: int, output: tuple[Tensor, Tensor], pointer: "Pointer", source: Tensor
+    ) -> Tensor:
+        """One category's whole distribution at one position: vocabulary and copies, mixed in probability.
+
+        What ``forward`` and ``all_log_probs`` give, for the chain, which has one category after the other.
+
+        Args:
+            features: (B, D).
+            output: the category's of ``outputs``.
+            pointer: of N = 1 position.
+            source: (B, Q * G_c) int64: the ids at the positions that copying points to, of the category's siblings.
+
+        Returns:
+            (B, V_c) fp32 log-probabilities.
+        """
+        group = self.siblings[category]
+        weight = torch.cat((self.gate.weight, self.copied.weight[list(group)]))
+        bias = torch.cat((self.gate.bias, self.copied_bias[category, list(group)]))
+        gate, copy_from = F.linear(features, weight, bias).float().split((1, len(group)), -1)
+        share = torch.sigmoid(gate.masked_fill(pointer.is_empty[:, 0], _NEVER))  # (B, 1)
+        scores = (features[:, None] @ pointer.keys).masked_fill(pointer.is_nothing[:, 0], _NEVER)
+        copies = scores.float().softmax(-1).squeeze(1) * share  # (B, Q)
+        if len(group) > 1:
+            copies = (copies[..., None] * copy_from.softmax(-1)[:, None]).reshape(len(source), -1)
+        vocabulary = F.linear(features, *output).float().softmax(-1) * (1 - share)
+        return vocabulary.scatter_add(-1, source, copies).clamp_min(1e-30).log()
 
     def target_log_probs(self, output: HeadOutput, target: Tensor, source: Tensor) -> Tensor:
         """Log-probability of a target in every category, in fp32.
@@ -261,23 +280,3 @@ def earlier_categories(embedded: Tensor, in_chain: Tensor) -> Tensor:
     is_earlier = torch.ones(n, n, dtype=torch.bool, device=embedded.device).tril(-1)
     # a product: sum, shift and choice in one pass; that of a zero is exact, and tells of no later category
     return (is_earlier & in_chain[:, None, None, None]).to(embedded.dtype) @ embedded
-
-
-def category_log_probs(logits: Tensor, scores: Tensor, gate: Tensor, copy_from: Tensor, source: Tensor) -> Tensor:
-    """One category's whole distribution: vocabulary and copies, mixed in probability.
-
-    Args:
-        logits: (B, N, V).
-        scores: (B, N, Q).
-        gate: (B, N).
-        copy_from: (B, N, G).
-        source: (B, Q, G) int64.
-
-    Returns:
-        (B, N, V) fp32 log-probabilities.
-    """
-    share = torch.sigmoid(gate.float())[..., None]
-    vocabulary = logits.float().softmax(-1) * (1 - share)
-    copies = scores.float().softmax(-1)[..., None] * (copy_from.float().softmax(-1) * share)[:, :, None]
-    index = source.flatten(1)[:, None].expand(-1, logits.shape[1], -1)
-    return vocabulary.scatter_add(-1, index, copies.flatten(2)).clamp_min(1e-30).log()

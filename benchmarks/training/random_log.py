@@ -7,7 +7,7 @@ import polars as pl
 
 from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
-from training.prepare import prepare
+from training.preparation import prepare
 
 BEGAN, MINUTE = datetime(2025, 1, 1), timedelta(minutes=1)
 

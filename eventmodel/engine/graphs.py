@@ -10,11 +10,10 @@ V the sum of all category sizes.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
-from eventmodel.heads import CHAIN, MARGINAL, category_log_probs
+from eventmodel.heads import CHAIN, MARGINAL
 from eventmodel.layers import KeyValue
 from eventmodel.model import EventModel
 from eventmodel.predictor import Read
@@ -173,32 +172,32 @@ class ChainGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``restrict`` takes probability from some ids (B, V_c) before one is chosen."""
         heads, events = self.model.heads, self.model.events
-        hidden = hidden[:, None, None]  # (B, 1, 1, D): one position, one category
-        shared, pointer = heads.shared(hidden), heads.pointer(keys, is_source[:, None])
+        pointer, table = heads.pointer(keys, is_source[:, None]), events.embeddings()
+        by_category, forced = source_ids.long().unbind(-1), forced.long()
+        sources = {
+            group: torch.stack([by_category[of] for of in group], -1).reshape(len(hidden), -1)
+            for group in set(heads.siblings)
+        }
+        sizes = self.model.sizes
         context = torch.zeros_like(hidden)
-        sizes, sources, table = self.model.sizes, source_ids.long().unbind(-1), events.embeddings()
         of_category = zip(
-            heads.siblings,
+            heads.shared(hidden).unbind(1),
             heads.outputs(),
             allowed.split(sizes, -1),
             noise.split(sizes, -1),
             forced.unbind(-1),
+            (forced >= 0).unbind(-1),
             strict=True,
         )
         chosen, log_probs = [], []
-        for c, (siblings, output, may, its_noise, given) in enumerate(of_category):
-            features = heads.features(hidden, shared, context, heads.category[c])
-            scores, gate = heads.copying(features, pointer)
-            logits = F.linear(features[:, :, 0], *output)
-            copy_from = heads.copy_from(features[:, :, 0], c)
-            source = torch.stack([sources[of] for of in siblings], -1)
-            raw = category_log_probs(logits, scores[:, :, 0], gate[:, :, 0], copy_from, source)[:, 0]
+        for c, (shared, output, may, its_noise, given, is_given) in enumerate(of_category):
+            features = heads.features(hidden, shared, context)
+            raw = heads.category_log_probs(features, c, output, pointer, sources[heads.siblings[c]])
             all_ids = heads.calibrate(raw, c, CHAIN, may)
-            best = (restrict(all_ids) + its_noise).argmax(-1)
-            id_ = torch.where(given >= 0, given.long(), best)
+            id_ = torch.where(is_given, given, (restrict(all_ids) + its_noise).argmax(-1))
             chosen.append(id_)
             log_probs.append(all_ids.gather(-1, id_[:, None])[:, 0])
-            context = context + events.embed_category(id_, c, table)[:, None, None]
+            context = context + events.embed_category(id_, c, table)
         return torch.stack(chosen, -1), torch.stack(log_probs, -1)
 
 
