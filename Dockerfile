@@ -2,6 +2,7 @@
 # docker build --target server .                              for a GPU
 # docker build --target server --build-arg ACCELERATOR=cpu .  without one
 # docker build --target trainer .                             the same for training and export
+# docker build --target loadtest .                            what loads a server with requests
 ARG PYTHON=3.11.14-slim-bookworm
 # the extra of pyproject.toml that brings ONNX Runtime: gpu or cpu
 ARG ACCELERATOR=gpu
@@ -30,6 +31,15 @@ FROM build AS build-trainer
 ARG ACCELERATOR
 RUN pip install --constraint constraints.txt ".[train,export,${ACCELERATOR}]"
 
+# without torch: it asks a server
+FROM base AS build-loadtest
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+RUN python -m venv /opt/eventmodel
+COPY . .
+RUN pip install --constraint constraints.txt ".[loadtest]"
+
 FROM base AS runtime
 ARG REVISION=""
 LABEL org.opencontainers.image.title="Event predictor" \
@@ -50,6 +60,13 @@ USER 10001:10001
 # what to run comes after it: training.prepare, training.run, export.run, ...
 ENTRYPOINT ["python", "-m"]
 CMD ["training.run", "--help"]
+
+FROM runtime AS loadtest
+COPY --from=build-loadtest /opt/eventmodel /opt/eventmodel
+COPY benchmarks /opt/loadtest/benchmarks
+ENV PYTHONPATH=/opt/loadtest
+USER 10001:10001
+ENTRYPOINT ["locust", "--headless", "--locustfile", "/opt/loadtest/benchmarks/loadtest/locustfile.py"]
 
 FROM runtime AS server
 COPY --from=build-server /opt/eventmodel /opt/eventmodel

@@ -1,11 +1,12 @@
 # make serve: from nothing to predictions of a model trained on real flights.
 # make test:  the test suite.
+# make loadtest: requests at rising rates to a server that runs, with a report in work/loadtest.
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 WORK := work
 
-.PHONY: serve test test-all lint rules clean
+.PHONY: serve test test-all lint rules loadtest clean
 
 serve: $(WORK)/bundle/bundle.json
 	$(BIN)/python -m server.run --bundle $(WORK)/bundle --port $(PORT)
@@ -26,6 +27,13 @@ rules: k8s/base/prometheusrule.yaml
 k8s/base/prometheusrule.yaml: monitoring/rules.yaml
 	( printf '%s\n' '# Written by make rules.' 'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' \
 		'metadata:' '  name: eventmodel' 'spec:'; sed -e '/^#/d' -e 's/^./  &/' $< ) > $@
+
+# LOAD="--users 32 --run-time 60s" is a closed loop, --help lists all
+URL ?= http://localhost:$(PORT)
+LOAD ?= --rates 5,10,20,40,80 --step-s 30
+loadtest: .venv/.installed-dev
+	$(BIN)/python -m locust --headless --only-summary --locustfile benchmarks/loadtest/locustfile.py --host $(URL) \
+		--out $(WORK)/loadtest $(LOAD)
 
 clean:
 	rm -rf .venv $(WORK)

@@ -20,7 +20,7 @@ from server.probes import LIVE
 ARGUMENTS, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
 BY_NAME = {stage.name: stage for stage in STAGES}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-FINAL = ("server", "trainer")
+FINAL = ("server", "trainer", "loadtest")
 
 
 def inherited(name: str) -> list[Instruction]:
@@ -51,7 +51,7 @@ def test_the_base_image_is_pinned_to_a_patch_release_of_a_python_that_the_projec
 
 def test_every_package_is_pinned_by_the_constraints() -> None:
     installs = [i.value for stage in STAGES for i in stage.instructions if "pip install" in i.value]
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("--constraint constraints.txt" in install for install in installs)
 
 
@@ -89,7 +89,19 @@ def test_the_labels_tell_what_the_project_file_does() -> None:
 def test_the_context_is_what_is_installed_and_no_more() -> None:
     top = {file.parts[0] for file in context_files()}
     packages = {"eventmodel", "training", "export", "server"}
-    assert top == packages | {"constraints.txt", "pyproject.toml", "README.md", "LICENSE"}
+    assert top == packages | {"benchmarks", "constraints.txt", "pyproject.toml", "README.md", "LICENSE"}
+    assert {str(file.parent) for file in context_files() if file.parts[0] == "benchmarks"} == {
+        "benchmarks",
+        "benchmarks/loadtest",
+    }
+
+
+def test_the_load_test_s_image_has_what_its_entry_point_names_and_no_torch() -> None:
+    _, *_, locustfile = json.loads(last("loadtest", "ENTRYPOINT"))
+    (source, target) = last("loadtest", "COPY").split()
+    assert ROOT / source / Path(locustfile).relative_to(target) in {ROOT / file for file in context_files()}
+    assert Path(target).parent == Path(assignments(last("loadtest", "ENV"))["PYTHONPATH"])
+    assert not any("torch" in i.value.split() for i in inherited("build-loadtest"))
 
 
 # --- the steps, run ------------------------------------------------------------------------

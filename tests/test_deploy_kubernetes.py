@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dockerfile import Stage, parse
 from running_server import started
 from server_example import write_example
 
@@ -25,6 +26,7 @@ SERVING = ("overlays/cpu", "overlays/gpu")
 TRAINING = ("overlays/training", "overlays/training-nodes")
 ALL = (*SERVING, *TRAINING, "checks")
 CLIENT = ROOT / "k8s" / "checks" / "client.py"
+SERVICE = "http://eventmodel"
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, which renders kustomizations")
 
@@ -105,6 +107,11 @@ def test_every_operator_s_object_fits_the_operator_s_own_model() -> None:
 
 
 # --- references ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_the_checks_ask_the_service(folder: str) -> None:
+    assert f"http://{one(folder, 'Service')['metadata']['name']}" == SERVICE
 
 
 @pytest.mark.parametrize("folder", SERVING)
@@ -299,30 +306,55 @@ def test_the_init_container_delivers_the_bundle_that_was_named_and_no_other(is_e
     assert sorted(f.name for f in target.iterdir()) == (sorted(f.name for f in bundle.iterdir()) if is_expected else [])
 
 
-def ask(url: str, job: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run what the Job runs, against another address, with fewer requests and further flags."""
-    (pod,) = (d["spec"]["template"]["spec"] for d in objects("checks") if d["metadata"]["name"] == job)
+def job_container(name: str) -> Document:
+    (pod,) = (d["spec"]["template"]["spec"] for d in objects("checks") if d["metadata"]["name"] == name)
     (container,) = pod["containers"]
-    assert container["command"][2] == f"http://{one('overlays/cpu', 'Service')['metadata']['name']}"
-    arguments = ["60" if argument == "20000" else argument for argument in container["args"]]
-    command = [sys.executable, str(CLIENT), url, *arguments, *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    return container
 
 
-def test_smoke_test_and_load_test_pass_on_a_server_that_works_and_on_no_other(tmp_path: Path) -> None:
+def test_the_smoke_test_passes_on_a_server_that_works_and_on_no_other(tmp_path: Path) -> None:
     bundle = write_example(tmp_path / "bundle").path
+    container = job_container("eventmodel-smoke-test")
+    assert container["command"] == ["python", "/client/client.py", SERVICE]
+
+    def ask(url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(CLIENT), url]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
     key = {"EVENTMODEL_API_KEY": "secret"}
     with started(bundle, tmp_path / "server.log", **key) as running:
         url = f"http://127.0.0.1:{running.port}"
-        for job, requests in (("eventmodel-smoke-test", 1), ("eventmodel-load-test", 60)):
-            done = ask(url, job, "--slowest-s", "20", **key)
-            assert (done.returncode, done.stderr) == (0, "")
-            measured = json.loads(done.stdout)
-            assert (measured["requests"], measured["failed"]) == (requests, 0)
-        assert "EVENTMODEL_API_KEY" in ask(url, "eventmodel-smoke-test").stderr
-        slow = ask(url, "eventmodel-smoke-test", "--slowest-s", "0", **key)
-        assert (slow.returncode, "percentile" in slow.stderr) == (1, True)
-    assert ask(url, "eventmodel-smoke-test", **key).returncode == 1
+        done = ask(url, **key)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "0123456789ab" in done.stdout
+        assert "EVENTMODEL_API_KEY" in ask(url).stderr
+    gone = ask(url, **key)
+    assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+
+
+def test_the_load_test_asks_the_service_at_rates_that_the_locustfile_takes(tmp_path: Path) -> None:
+    """What the Job runs, against another address and for a shorter time."""
+    container = job_container("eventmodel-load-test")
+    arguments = container["args"]
+    assert "command" not in container  # the image's entry point
+    (entry,) = (i.value for i in loadtest_stage().instructions if i.name == "ENTRYPOINT")
+    _, *fixed, locustfile = json.loads(entry)
+    local = ROOT / Path(locustfile).relative_to("/opt/loadtest")
+    host, seconds = arguments.index("--host") + 1, arguments.index("--step-s") + 1
+    assert arguments[host] == SERVICE
+    bundle = write_example(tmp_path / "bundle").path
+    with started(bundle, tmp_path / "server.log") as running:
+        arguments = [*arguments]
+        arguments[host], arguments[seconds] = f"http://127.0.0.1:{running.port}", "1"
+        command = [sys.executable, "-m", "locust", *fixed, str(local), *arguments]
+        environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert '"sustained_per_second": 40.0' in done.stdout
+
+
+def loadtest_stage() -> Stage:
+    return next(stage for stage in parse((ROOT / "Dockerfile").read_text("utf-8"))[1] if stage.name == "loadtest")
 
 
 def test_the_client_counts_what_is_no_distribution_as_failed() -> None:

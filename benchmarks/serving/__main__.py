@@ -21,7 +21,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving.bodies import make_bodies
+from benchmarks.loadtest.bodies import make_bodies
 from benchmarks.serving.environments import make_environment
 from benchmarks.serving.servers import Contender, Server, ours, peer, start
 from benchmarks.serving.untrained import make_bundle

@@ -5,7 +5,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from benchmarks.serving.bodies import make_bodies
+from benchmarks.loadtest.bodies import make_bodies
 from benchmarks.serving.peers.model import Model
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from benchmarks.serving.bodies import make_bodies
+from benchmarks.loadtest.bodies import make_bodies
 from benchmarks.serving.instant import BATCH_S
 from benchmarks.serving.load import message, offer
 from benchmarks.serving.servers import ours, start
