@@ -3,7 +3,7 @@
 # docker build --target server --build-arg ACCELERATOR=cpu .  without one
 # docker build --target trainer .                             the same for training and export
 # docker build --target loadtest .                            what loads a server with requests
-ARG PYTHON=3.11.14-slim-bookworm
+ARG PYTHON=3.11.15-slim-bookworm
 # the extra of pyproject.toml that brings ONNX Runtime: gpu or cpu
 ARG ACCELERATOR=gpu
 

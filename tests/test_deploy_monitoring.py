@@ -95,6 +95,31 @@ def test_every_alert_says_whom_to_wake_and_where_to_look() -> None:
             assert rule["annotations"].keys() == {"summary", "description", "runbook"}
 
 
+def test_every_alert_has_its_place_in_the_runbook_and_the_runbook_knows_no_others() -> None:
+    file, *_ = next(rule["annotations"]["runbook"] for rule in rules() if "alert" in rule).split("#")
+    runbook = (ROOT / file).read_text("utf-8").split("## Alerts\n")[1]
+    places = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", runbook, re.MULTILINE | re.DOTALL))
+    assert places.keys() == set(ALERTS)
+    for rule in rules():
+        if "alert" in rule:
+            assert rule["annotations"]["runbook"] == f"{file}#{rule['alert'].lower()}"
+            place = places[rule["alert"]]
+            assert place.lower().lstrip().startswith(rule["labels"]["severity"])
+            assert re.findall(r"^(\d)\. ", place, re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_every_panel_that_the_runbook_names_is_on_the_dashboard() -> None:
+    runbook = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    named = set(re.findall(r"(?<![*\w])\*([A-Z][^*]+)\*(?!\*)", runbook)) - {"Page", "Ticket", "Deploy"}
+    assert len(named) > 10
+    assert named <= {panel["title"] for panel in DASHBOARD["panels"]}
+
+
+def test_the_readme_lists_every_alert() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8").split("**Alerts**")[1].split("\n## ")[0]
+    assert set(re.findall(r"`(Eventmodel\w+)`", readme)) == set(ALERTS)
+
+
 def test_every_metric_that_is_named_is_one_of_the_server_or_a_recording_rule() -> None:
     own = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
     names = {
