@@ -25,7 +25,7 @@ COPY . .
 
 FROM build AS build-server
 ARG ACCELERATOR
-RUN pip install --constraint constraints.txt ".[serve,check,${ACCELERATOR}]"
+RUN pip install --constraint constraints.txt ".[serve,check,client,${ACCELERATOR}]"
 
 FROM build AS build-trainer
 ARG ACCELERATOR

@@ -36,17 +36,18 @@ def event(kind: str) -> dict[str, object]:
     return {"Kind": "in", "Worker": "ann", "Site": "s1", "PlannedDatetime": at, "EventDatetime": at}
 
 
-def info(bundle: Bundle) -> dict[str, Any]:
-    """What the load test reads of the server's /info."""
+def card(bundle: Bundle) -> dict[str, Any]:
+    """What the load test reads of the server's card."""
     streams = {s.name: {"entities": s.max_entities, "events": bundle.history_length(s)} for s in bundle.schema.streams}
     return {
         "schema": bundle.schema.model_dump(mode="json"),
         "limits": {"streams": streams, "horizon": bundle.max_horizon},
+        "example": bundle.example,
     }
 
 
 def some(bundle: Bundle, n: int = 400) -> list[tuple[str, dict[str, Any]]]:
-    return [(body.kind, orjson.loads(body.content)) for body in islice(Mix(info(bundle), bundle.example), n)]
+    return [(body.kind, orjson.loads(body.content)) for body in islice(Mix(card(bundle)), n)]
 
 
 def test_every_request_of_the_mix_can_be_read(bundle: Bundle) -> None:

@@ -112,19 +112,16 @@ def _prepare(environment: Environment, **_: Any) -> None:
         steps.append(Step(None, options.num_users))
     if options.out:
         options.html_file = str(options.out / f"{_name()}.html")
-    info, documents = _get(environment, "/info"), _get(environment, "/openapi.json")
-    operation = documents["paths"]["/predict"]["post"]
-    example = operation["requestBody"]["content"]["application/json"]["example"]
-    Asking.bodies = iter(Mix(info, example, options.seed))
+    Asking.bodies = iter(Mix(_card(environment), options.seed))
 
 
-def _get(environment: Environment, path: str) -> Any:
+def _card(environment: Environment) -> Any:
     """What the server says of itself.
 
     Raises:
         SystemExit: it does not.
     """
-    url = f"{environment.host}{path}"
+    url = f"{environment.host}/info"
     try:
         with urlopen(Request(url, headers={"X-API-Key": KEY} if KEY else {}), timeout=60) as answer:
             return json.load(answer)

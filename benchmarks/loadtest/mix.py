@@ -1,6 +1,6 @@
 """The mix of requests that a load test sends: of several sizes and horizons, and about the same entities again.
 
-A server tells all that it takes: its schema, its limits and an example.
+The server's card, ``GET /info``, tells all that it takes: its schema, its limits and an example.
 """
 
 import itertools
@@ -39,20 +39,19 @@ class Mix:
     """An endless supply of requests.
 
     Args:
-        info: what ``GET /info`` answers.
-        example: the request that ``GET /openapi.json`` shows.
+        card: what ``GET /info`` answers.
         seed: the same seed, the same requests.
     """
 
-    def __init__(self, info: Mapping[str, Any], example: Mapping[str, Any], seed: int = 0) -> None:
+    def __init__(self, card: Mapping[str, Any], seed: int = 0) -> None:
         self._chance = random.Random(seed)
-        schema = Schema.model_validate(info["schema"])
+        schema, example = Schema.model_validate(card["schema"]), card["example"]
         material = Material.of_example(schema, _values(schema, example), example)
         self._place = iso(schema, _PLACE)
         self._moments = (iso(schema, _LAST + timedelta(seconds=n)) for n in itertools.count())
         self._sent = next(self._moments)
-        limits: Mapping[str, int] = {name: limit["events"] for name, limit in info["limits"]["streams"].items()}
-        horizons = sorted({min(horizon, info["limits"]["horizon"]) for horizon in HORIZONS})
+        limits: Mapping[str, int] = {name: limit["events"] for name, limit in card["limits"]["streams"].items()}
+        horizons = sorted({min(horizon, card["limits"]["horizon"]) for horizon in HORIZONS})
         self._forms = {
             (size, horizon): [
                 orjson.dumps(
