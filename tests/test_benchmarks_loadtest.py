@@ -157,7 +157,8 @@ def measured(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_an_open_loop_sends_at_every_rate_and_reports(served: Path, tmp_path: Path) -> None:
     key = {"EVENTMODEL_API_KEY": "secret"}
     with started(served, tmp_path / "server.log", **key) as server:
-        done = locust(server.port, "--rates", "20,40", "--step-s", "1", "--out", str(tmp_path / "out"), **key)
+        flags = ("--rates", "20,40", "--step-s", "1", "--at-least", "40", "--out", str(tmp_path / "out"))
+        done = locust(server.port, *flags, **key)
         assert done.returncode == 0, done.stderr
         assert "EVENTMODEL_API_KEY" in locust(server.port, "--rates", "20", "--step-s", "1").stderr
         assert server.metric('eventmodel_requests_total{status="200"}') == 60
@@ -172,7 +173,7 @@ def test_an_open_loop_sends_at_every_rate_and_reports(served: Path, tmp_path: Pa
 def test_an_open_loop_does_not_wait_for_a_server_that_is_slow(served: Path, tmp_path: Path) -> None:
     flags = ("--max-batch-size", "1", "--max-queue", "2")
     with started(served, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.2") as server:
-        done = locust(server.port, "--rates", "40", "--step-s", "1")
+        done = locust(server.port, "--rates", "40", "--step-s", "1", "--at-least", "40")
     (found,) = measured(done)["steps"]
     assert done.returncode == 1
     assert found["requests"] == 40
