@@ -194,9 +194,10 @@ class _Build:
             other = self.stage(stage)
             shutil.copytree(other.root / source.removeprefix("/"), container.root / to.removeprefix("/"), symlinks=True)
             return
-        source, _ = value.split()
-        target = container.root / container.directory.removeprefix("/")
+        source, to = value.split()
+        target = container.root / str(Path(container.directory) / to).removeprefix("/")
         for file in context_files():
-            if source in (".", str(file)):
-                (target / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / file, target / file)
+            if file.is_relative_to(source):  # a folder's content, or the file itself
+                inside = target / (file.name if str(file) == source else file.relative_to(source))
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / file, inside)

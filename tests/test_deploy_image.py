@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from dockerfile import Container, Instruction, assignments, built, context_files, parse
-from running_server import ROOT, free_port, request, wait_for
+from running_server import ROOT, free_port, request, started, wait_for
 from server_example import write_example
 
 from server.probes import LIVE
@@ -113,19 +114,25 @@ def may_mount() -> bool:
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-@pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """The image of a server without a GPU; what this machine has installed stands in for the base image."""
+@contextmanager
+def image(target: str, directory: Path, **arguments: str) -> Iterator[Container]:
+    """What a target's steps make; what this machine has installed stands in for the base image."""
     if not may_mount():
         pytest.skip("needs root, and the right to mount")
-    directory = tmp_path_factory.mktemp("image")
     python = Path(sys.base_prefix)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
     environment["PATH"] = f"{python / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin"
-    with built("server", directory, environment, ACCELERATOR="cpu") as made:
+    with built(target, directory, environment, **arguments) as made:
         for folder in [python, *python.parents]:  # a base image's Python is everybody's
             inside = made.root / str(folder).removeprefix("/")
             inside.chmod(inside.stat().st_mode | 0o555)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """The image of a server without a GPU."""
+    with image("server", tmp_path_factory.mktemp("image"), ACCELERATOR="cpu") as made:
         yield made
 
 
@@ -182,6 +189,19 @@ def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drai
     finally:
         outside.kill()
         outside.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_load_test_s_image_loads_a_server_unprivileged_on_a_read_only_root(tmp_path: Path) -> None:
+    bundle = write_example(tmp_path / "bundle").path
+    flags = ("--rates", "10", "--step-s", "1", "--at-least", "10", "--only-summary")
+    with image("loadtest", tmp_path / "image") as made, started(bundle, tmp_path / "server.log") as server:
+        command = made.command(*made.entrypoint, "--host", f"http://127.0.0.1:{server.port}", *flags)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert server.metric('eventmodel_requests_total{status="200"}') == 10
+    assert done.returncode == 0, done.stderr
+    assert '"sustained_per_second": 10.0' in done.stdout
 
 
 def health(container: Container) -> int:

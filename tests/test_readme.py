@@ -59,7 +59,7 @@ def test_every_server_setting_is_documented() -> None:
 def test_every_metric_is_documented() -> None:
     own = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
     names = [f"{m._name}_total" if m._type == "counter" else m._name for m in own]
-    assert sorted(re.findall(r"^\| `([a-z_]+)`", section("Metrics"), re.MULTILINE)) == sorted(names)
+    assert sorted(re.findall(r"^\| `([a-z0-9_]+)`", section("Metrics"), re.MULTILINE)) == sorted(names)
 
 
 @pytest.mark.parametrize(("title", "config"), [("Evaluation flags", EvaluateConfig), ("Scoring flags", ScoreConfig)])
