@@ -156,7 +156,7 @@ def _options(environment: Environment) -> Namespace:
 
 
 def _name() -> str:
-    return _STARTED.strftime("loadtest-%Y-%m-%dT%H%MZ")
+    return _STARTED.strftime("loadtest-%Y-%m-%dT%H%M%SZ")
 
 
 _STARTED = datetime.now(UTC)
