@@ -16,8 +16,9 @@ Json = dict[str, Any]
 _DATE = "[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 _OFFSET = "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-_NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$"
-_NAME: Json = {"type": ["string", "number"], "minLength": 1}
+_NUMBER = r"^(-?[0-9]{1,15}(\.[0-9]{1,15})?)?$"
+_TEXT: Json = {"type": ["string", "number", "boolean"]}  # what is no string is read as its text
+_NAME = _TEXT | {"minLength": 1}
 
 
 def request_schema(bundle: Bundle) -> Json:
@@ -28,11 +29,11 @@ def request_schema(bundle: Bundle) -> Json:
         {
             "streams": _object({s.name: _stream(bundle, s) for s in schema.streams}, required=[schema.focus]),
             "focus": _optional(
-                _NAME,
+                _TEXT,
                 description=f"The entity of stream {schema.focus} to predict; needed where there are several.",
             ),
-            "now": _optional(
-                _datetime(schema, "The moment of the prediction; the latest event's time where it is left out.")
+            "now": _datetime(
+                schema, "The moment of the prediction; the latest event's time where it is left out.", may_be_blank=True
             ),
             "horizon": {
                 "type": ["integer", "null"],
@@ -76,7 +77,7 @@ def request_schema(bundle: Bundle) -> Json:
             ),
         },
         required=["streams"],
-        description="A key that is null counts as left out.",
+        description="A key that is null counts as left out, and so does a field of an event that is null or empty.",
     )
 
 
@@ -100,16 +101,10 @@ def _stream(bundle: Bundle, stream: Stream) -> Json:
     event = _event(bundle.schema, "")
     names = [f.name for f in bundle.schema.fields]
     limit = bundle.history_length(stream)
-    value = {"type": ["string", "number", "boolean", "null"]}
     columns = _object(
         {
-            "columns": {
-                "type": "array",
-                "items": {"enum": names},
-                "uniqueItems": True,
-                "contains": {"const": bundle.schema.order_by},
-            },
-            "rows": {"type": "array", "items": {"type": "array", "items": value}, "maxItems": limit},
+            "columns": {"type": "array", "items": {"enum": names}, "uniqueItems": True},
+            "rows": {"type": "array", "items": {"type": "array", "items": _optional(_TEXT)}, "maxItems": limit},
         },
         required=["columns", "rows"],
         description="The same as columns and rows, for volume.",
@@ -135,24 +130,23 @@ def _event(schema: Schema, description: str) -> Json:
 def _field(schema: Schema, field: AnyField) -> Json:
     match field:
         case DatetimeField():
-            described = _datetime(schema, field.description)
-            return described if field.name == schema.order_by else _optional(described)
+            return _datetime(schema, field.description, may_be_blank=field.name != schema.order_by)
         case NumberField():
             numbers: list[Json] = [{"type": ["number", "null"]}, {"type": "string", "pattern": _NUMBER}]
             return {"anyOf": [*numbers, {"enum": field.labels}], "description": field.description}
         case EnumField():
             known = f"One of {', '.join(field.values)}; anything else counts as unknown."
-            kinds = ["string", "number", "boolean", "null"]
-            return {"type": kinds, "description": f"{field.description} {known}".strip()}
+            return _optional(_TEXT, description=f"{field.description} {known}".strip())
         case IdField() | KeyField():
-            return {"type": ["string", "number", "boolean", "null"], "description": field.description}
+            return _optional(_TEXT, description=field.description)
 
 
-def _datetime(schema: Schema, description: str) -> Json:
+def _datetime(schema: Schema, description: str, may_be_blank: bool) -> Json:
     is_local = schema.time_zone is None
-    pattern = f"^{_DATE}([T ]{_TIME})?$" if is_local else f"^{_DATE}[T ]{_TIME}{_OFFSET}$"
+    pattern = f"{_DATE}([T ]{_TIME})?" if is_local else f"{_DATE}[T ]{_TIME}{_OFFSET}"
     zone = "local wall time, without an offset" if is_local else "with an offset"
-    return {"type": "string", "pattern": pattern, "description": f"{description} ISO 8601, {zone}.".strip()}
+    described = {"type": "string", "description": f"{description} ISO 8601, {zone}.".strip()}
+    return _optional(described, pattern=f"^({pattern})?$") if may_be_blank else described | {"pattern": f"^{pattern}$"}
 
 
 def _optional(described: Json, **more: str) -> Json:

@@ -71,6 +71,11 @@ class Server:
         pids = [self.process.pid, *self.processes()]
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 for pid in pids)
 
+    def descriptors(self) -> int:
+        """Open files and sockets of all processes but the model's, which comes and goes."""
+        pids = (self.process.pid, *self.http_processes())
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
     def http_processes(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "server_example" in command]
 

@@ -95,7 +95,7 @@ def whole(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-@pytest.mark.parametrize("n", [50, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [50, pytest.param(500, marks=pytest.mark.slow)])
 def test_what_fits_the_format_is_refused_only_for_what_a_format_cannot_say(
     server: Server, predict: Any, mode: GenerationMode, n: int
 ) -> None:

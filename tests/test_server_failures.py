@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -158,27 +160,57 @@ def test_a_model_that_dies_while_loading_ends_the_server(tmp_path: Path) -> None
     assert done.stderr.splitlines()[-1] == "error: the model process does not start: it ended with exit code 1"
 
 
+@contextmanager
+def asked_all_the_time(server: Server, clients: int) -> Iterator[Counter[str]]:
+    """Several clients ask until the block ends; how often what came of it: "ok", or an error's code."""
+    codes: Counter[str] = Counter()
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            answer = server.post(request())
+            codes["ok" if answer.is_success else answer.json()["error"]["code"]] += 1
+
+    with ThreadPoolExecutor(clients) as pool:
+        try:
+            for _ in range(clients):
+                pool.submit(ask)
+            yield codes
+        finally:
+            done.set()
+
+
 @pytest.mark.slow
-def test_ten_killed_model_processes_leave_nothing_behind(bundle: Path, tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
+def test_ten_model_processes_killed_in_a_row_under_load_leave_nothing_behind(bundle: Path, tmp_path: Path) -> None:
+    temporary, batch, clients = tmp_path / "tmp", 4, 8
     temporary.mkdir()
-    with started(bundle, tmp_path / "server.log", TMPDIR=str(temporary)) as server:
+    flags = ("--max-batch-size", str(batch), "--http-processes", "2")
+    with started(bundle, tmp_path / "server.log", *flags, TMPDIR=str(temporary), FAKE_ENGINE_BATCH_S="0.02") as server:
 
-        def held() -> tuple[int, int, int]:
-            descriptors = sum(
-                len(os.listdir(f"/proc/{pid}/fd")) for pid in (server.process.pid, *server.http_processes())
-            )
+        def held() -> tuple[int, int, int, int]:
             metrics = list(temporary.glob("eventmodel-metrics-*/*"))
-            return descriptors, len(server.processes()), len(metrics)
+            pids = (server.process.pid, *server.http_processes())
+            maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)
+            shared = maps.count("/dev/shm") + maps.count("(deleted)")  # shared memory has no name any longer
+            return server.descriptors(), len(server.processes()), shared, len(metrics)
 
-        for round_ in range(10):
-            assert server.post(request()).status_code == 200
-            if round_ == 1:
-                before = held()
-            os.kill(server.model_process(), signal.SIGKILL)
-            wait_for(lambda: not server.is_ready())
-            wait_for(server.is_ready, 8)
-        assert server.post(request()).status_code == 200
-        assert held() == before
+        def answers() -> None:
+            before = codes["ok"]
+            wait_for(lambda: codes["ok"] > before + 5 * clients)
+
+        with asked_all_the_time(server, clients) as codes:
+            for round_ in range(10):
+                answers()
+                if round_ == 2:
+                    before, size = held(), server.resident()
+                os.kill(server.model_process(), signal.SIGKILL)
+                wait_for(lambda: not server.is_ready())
+                wait_for(server.is_ready, 8)
+            answers()
+            assert held() == before
+            assert server.resident() - size < 5 * 2**20
+        assert set(codes) == {"ok", "model_died"}
+        assert codes["model_died"] <= 10 * batch  # what was in a batch, and no more
         assert server.metric('eventmodel_process_restarts_total{process="model"}') == 10
+        assert server.metric("eventmodel_queue_depth_requests") == 0
     assert list(temporary.iterdir()) == []

@@ -87,6 +87,7 @@ function showModel() {
       ...Object.entries(model.versions),
     ]),
   );
+  byId("docs").hidden = Boolean(key); // a link cannot send it
   byId("card").hidden = false;
 }
 
@@ -128,22 +129,22 @@ const readable = (streams) => {
 const recordsOf = (events) =>
   Array.isArray(events) ? events : (events?.rows ?? []).map((row) => Object.fromEntries(events.columns.map((name, i) => [name, row[i]])));
 
-// the focus's newest events, and who there is to choose from; a past that is no JSON is the server's to refuse
+// who there is to choose from, and the newest events of who is chosen; what is no past is the server's to refuse
 function showPast(chosen = ask.elements.focus.value) {
-  let entities;
+  let ids, records;
   try {
-    entities = JSON.parse(ask.elements.streams.value)[info.schema.focus].filter((one) => one.id !== undefined);
+    const entities = JSON.parse(ask.elements.streams.value)[info.schema.focus];
+    ids = entities.map(({ id }) => String(id));
+    records = recordsOf(entities[Math.max(ids.indexOf(String(chosen)), 0)].events);
   } catch {
     return;
   }
-  const ids = entities.map((one) => String(one.id));
   ask.elements.focus.replaceChildren(...ids.map((id) => element("option", { value: id }, id)));
-  ask.elements.focus.value = ids.includes(String(chosen)) ? chosen : ids[0] ?? "";
-  const records = recordsOf(entities[ids.indexOf(ask.elements.focus.value)]?.events);
+  ask.elements.focus.value = ids.includes(String(chosen)) ? chosen : ids[0];
   const order = info.schema.order_by;
   const names = [order, ...info.schema.fields.map((field) => field.name).filter((name) => name !== order)];
   const shown = names.filter((name) => records.some((record) => record?.[name] !== undefined));
-  const cells = (record) => shown.map((name) => (record?.[name] == null ? "" : moment(record[name])));
+  const cells = (record) => shown.map((name) => moment(record?.[name] ?? ""));
   byId("past").replaceChildren(table(shown, records.slice(-MOST_PAST).reverse().map(cells)));
   byId("past-note").textContent = `the newest ${Math.min(MOST_PAST, records.length)} of ${records.length} events, newest first`;
 }
@@ -223,7 +224,7 @@ function observePredicted({ events: [{ event }] }) {
   for (const [name, value] of Object.entries(event)) ask.elements[`observed.${name}`].value = value ?? "";
 }
 
-function showAnswer(asked, answer, milliseconds) {
+function showAnswer(asked, answer) {
   const cards = (event) => element("div", { className: "cards" }, ...Object.entries(event.categories).map(distribution));
   const after = answer.events.slice(1).map((event, i) =>
     element("details", {}, element("summary", {}, `Event ${i + 2}`), cards(event)));
@@ -234,7 +235,7 @@ function showAnswer(asked, answer, milliseconds) {
   byId("answer").replaceChildren(
     element("h2", {}, isSampled ? "Futures that may happen" : `What happens next to ${answer.focus}`),
     element("p", { className: "note" },
-      `After ${moment(answer.now)}. ${answer.unknown_values} values of the past are unknown to the model. Answered in ${milliseconds.toFixed(0)} ms.`),
+      `After ${moment(answer.now)}. ${answer.unknown_values} values of what was sent are unknown to the model.`),
     ...(isSampled ? rolloutsOf(answer) : [element("ol", { className: "events" }, ...answer.events.map(({ event, when }) => eventLine(event, when)))]),
     ...optional(answer.observed, ...(answer.observed ? observedOf(answer.observed) : [])),
     element("h2", {}, answer.events.length > 1 ? "How probable: the first event" : "How probable"),
@@ -271,19 +272,20 @@ function showError(error) {
 async function predict() {
   const button = byId("predict");
   button.disabled = true;
-  byId("answer").setAttribute("aria-busy", "true");
+  byId("status").textContent = "Predicting …";
   try {
     const asked = question();
     const started = performance.now();
     const answer = await fetched("predict", { method: "POST", body: JSON.stringify(asked) });
     showError(null);
-    showAnswer(asked, answer, performance.now() - started);
+    showAnswer(asked, answer);
+    byId("status").textContent = `Answered in ${(performance.now() - started).toFixed(0)} ms.`;
   } catch (error) {
+    byId("status").textContent = "";
     byId("answer").replaceChildren(); // an answer to another question must not stand below an error
     showError(error);
   } finally {
     button.disabled = false;
-    byId("answer").setAttribute("aria-busy", "false");
   }
 }
 
