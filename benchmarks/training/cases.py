@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
+from math import gcd
 from typing import Literal, cast
 
 import numpy as np
@@ -95,7 +96,8 @@ class Contender:
 
 def _our_batches(sampler: Sampler, size: int, device: torch.device) -> Iterator[tuple[Batch, Targets]]:
     shares = {name: getattr(TrainConfig, name) for name in ("entity_masking", "entity_dropout", "history_cut")}
-    batches = TrainingBatches(sampler, batch_size=size, seed=0, **shares)
+    neighbours = gcd(size, TrainConfig.neighbours)
+    batches = TrainingBatches(sampler, batch_size=size, seed=0, neighbours=neighbours, **shares)
     if device.type == "cuda":
         return prefetch(lambda number: pin(batches(number), device), 0)
     return map(batches, count())  # in the same thread, so that its time is counted
