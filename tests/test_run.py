@@ -434,7 +434,7 @@ def test_a_failure_in_the_loader_reaches_the_loop() -> None:
             raise ValueError("row 7 is damaged")
         return number
 
-    source = prefetch(broken, 0)
+    source = prefetch(broken, 0, torch.device("cpu"))
     assert [next(source), next(source)] == [0, 1]
     with pytest.raises(ValueError, match="row 7"):
         next(source)

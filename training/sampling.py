@@ -6,6 +6,7 @@ Shapes: B samples, P focus events, T targets.
 """
 
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -243,16 +244,18 @@ class TrainingBatches:
         self._per_batch = batch_size // neighbours
         self.per_epoch = max(len(sampler) // self._per_batch, 1)
         self._epoch, self._order = -1, np.empty(0, np.uint8)
+        self._lock = Lock()
 
     def __call__(self, number: int, part: slice = slice(None)) -> tuple[Batch, Targets]:
         """The batch of this number (counted from 0), or one process's part of it."""
         epoch, at = divmod(number, self.per_epoch)
-        if epoch != self._epoch:
-            # of numbers, as small as they can be: the one thing in memory that grows with the log
-            self._order = np.arange(len(self.sampler), dtype=np.min_scalar_type(len(self.sampler)))
-            np.random.default_rng([self.seed, 1, epoch]).shuffle(self._order)
-            self._epoch = epoch
-        numbers = self._order[at * self._per_batch : (at + 1) * self._per_batch]
+        with self._lock:  # batches are made in several threads
+            if epoch != self._epoch:
+                # of numbers, as small as they can be: the one thing in memory that grows with the log
+                self._order = np.arange(len(self.sampler), dtype=np.min_scalar_type(len(self.sampler)))
+                np.random.default_rng([self.seed, 1, epoch]).shuffle(self._order)
+                self._epoch = epoch
+            numbers = self._order[at * self._per_batch : (at + 1) * self._per_batch]
         rng = np.random.default_rng([self.seed, 2, number])
         positions = self.sampler.neighbours(rng, self.sampler.position(numbers.astype(np.int64)), self.neighbours)
         nows = self.sampler.draw(rng, positions)

@@ -128,7 +128,9 @@ class Trainer:
         share = config.batch_size // self.world
         part = slice(self.rank * share, (self.rank + 1) * share)
         source = prefetch(
-            lambda number: pin(self.batches(number, part), self.device), self.progress.step * config.accumulation
+            lambda number: pin(self.batches(number, part), self.device),
+            self.progress.step * config.accumulation,
+            self.device,
         )
         before = self.progress.elapsed_s
         began = time.monotonic()
@@ -207,7 +209,7 @@ class Trainer:
         if self.config.max_minutes:
             done = max(done, elapsed_s / 60 / self.config.max_minutes)
         if self.world > 1:  # clocks differ, and a signal may reach one process only
-            agreed = torch.tensor([done, stop], dtype=torch.float64, device=self.device)
+            agreed = torch.tensor([done, stop], dtype=torch.float64)  # not on a GPU, whose queue would be waited for
             dist.all_reduce(agreed, dist.ReduceOp.MAX)
             done, stop = agreed[0].item(), int(agreed[1].item())
         return min(done, 1.0), stop

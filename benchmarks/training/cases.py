@@ -99,7 +99,7 @@ def _our_batches(sampler: Sampler, size: int, device: torch.device) -> Iterator[
     neighbours = gcd(size, TrainConfig.neighbours)
     batches = TrainingBatches(sampler, batch_size=size, seed=0, neighbours=neighbours, **shares)
     if device.type == "cuda":
-        return prefetch(lambda number: pin(batches(number), device), 0)
+        return prefetch(lambda number: pin(batches(number), device), 0, device)
     return map(batches, count())  # in the same thread, so that its time is counted
 
 
