@@ -34,7 +34,7 @@ def nows_of(sampler: Sampler, groups: int, seed: int = 0) -> Nows:
     """Half of them later than the focus's last event, as training draws them."""
     rng = np.random.default_rng(seed)
     anchors = rng.choice(sampler.positions, groups)
-    return sampler.draw(rng, sampler.neighbours(rng, anchors, GROUP))
+    return sampler.draw(rng, sampler.with_neighbours(rng, anchors, GROUP))
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def test_a_window_that_was_cut_shows_its_nows_less() -> None:
 
 def test_neighbours_are_samples_whose_events_precede_the_anchor_s(sampler: Sampler, small_log: EventLog) -> None:
     anchors = np.random.default_rng(0).permutation(sampler.positions)[:50]
-    found = sampler.neighbours(np.random.default_rng(1), anchors, GROUP).reshape(-1, GROUP)
+    found = sampler.with_neighbours(np.random.default_rng(1), anchors, GROUP).reshape(-1, GROUP)
     assert np.array_equal(found[:, 0], anchors)
     assert np.isin(found, sampler.positions).all()
     behind = small_log.focus.rows[anchors][:, None] - small_log.focus.rows[found]

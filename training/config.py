@@ -127,6 +127,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {"model": ModelConfig()},
     "large": {
         "model": ModelConfig(d_model=1024, n_heads=16, encoder_layers=6, decoder_layers=6),
+        # 256 samples at once would keep some 90 GB for the backward pass, in bf16
+        "batch_size": 64,
+        "accumulation": 4,
         "learning_rate": 2e-4,
         "steps": 100_000,
     },

@@ -77,8 +77,8 @@ class Sampler:
         """All of them, in order; of a large training part ask for a few, by number."""
         return self.position(np.arange(len(self)))
 
-    def neighbours(self, rng: np.random.Generator, positions: np.ndarray, n: int) -> np.ndarray:
-        """Positions (A,) with the ``n`` - 1 events of the log before each, of whatever entities: (A * n,).
+    def with_neighbours(self, rng: np.random.Generator, positions: np.ndarray, n: int) -> np.ndarray:
+        """Each position (A,), followed by those of the ``n`` - 1 events before it in the log: (A * n,).
 
         Where such an event is no sample, because nothing follows it, stands any other position.
         """
@@ -141,9 +141,9 @@ class Sampler:
         """Gather everything that the samples read, and their targets.
 
         Args:
-            neighbours: so many samples, one after the other, share windows of histories.
             noise: decides dropped entities, cut histories and the samples of the chain;
                 None keeps everything, and no sample is of the chain.
+            neighbours: so many samples, one after the other, share windows of histories.
         """
         log, config = self.log, self.config
         index = log.focus
@@ -257,7 +257,7 @@ class TrainingBatches:
                 self._epoch = epoch
             numbers = self._order[at * self._per_batch : (at + 1) * self._per_batch]
         rng = np.random.default_rng([self.seed, 2, number])
-        positions = self.sampler.neighbours(rng, self.sampler.position(numbers.astype(np.int64)), self.neighbours)
+        positions = self.sampler.with_neighbours(rng, self.sampler.position(numbers.astype(np.int64)), self.neighbours)
         nows = self.sampler.draw(rng, positions)
         noise = Noise.draw(rng, len(positions), len(self.mask.slots))
         # what is hidden from a window is hidden from all who read it

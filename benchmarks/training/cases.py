@@ -67,7 +67,8 @@ class Contender:
     """One loop: its weights, its optimizer and where its batches come from."""
 
     def __init__(self, loop: Loop, case: Case, log: EventLog, device: torch.device) -> None:
-        self.loop, self.device, self.is_naive = loop, device, loop == "naive loop"
+        self.loop, self.device = loop, device
+        self.is_naive, self.has_naive_data = loop == "naive loop", loop in ("naive loop", "naive data")
         # the newest tenth of the training part: histories are as long there as they get
         sampler = Sampler(log, case.model, log.train_end - log.train_end // 10, log.train_end)
         torch.manual_seed(0)
@@ -84,7 +85,7 @@ class Contender:
         self.passes = case.batch_size * case.accumulation if self.is_naive else case.accumulation
         size = 1 if self.is_naive else case.batch_size
         self.batches: Iterator[tuple[Batch, Targets]]
-        if loop in ("naive loop", "naive data"):
+        if self.has_naive_data:
             self.batches = _naive_batches(sampler, size)
         else:
             self.batches = _our_batches(sampler, size, device)

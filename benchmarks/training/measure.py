@@ -128,12 +128,11 @@ def events_read(batch: Batch, targets: Targets) -> Tensor:
 def measure(contenders: Sequence[Contender], found: Sequence[Measured], seconds: float) -> None:
     """Let contenders take turns until the time is over; each has one at least."""
     watch = Stopwatch(contenders[0].device)
-    # a GPU's queue is emptied at the end of a turn, so it should be long
-    steps = 10 if watch.is_gpu else 1
     began = time.monotonic()
     while time.monotonic() - began < seconds or not found[-1].stages:
         for contender, result in zip(contenders, found, strict=True):
-            take_turn(contender, watch, steps, result)
+            # a GPU's queue is emptied at the end of a turn, so it should be long; a naive step takes seconds
+            take_turn(contender, watch, 10 if watch.is_gpu and not contender.has_naive_data else 1, result)
 
 
 def first_step(contender: Contender) -> Measured:
