@@ -160,7 +160,7 @@ def measure(config: EngineBenchmark, bundle: Bundle, backend: BackendName, batch
 def _bare(engine: Engine, queries: Sequence[Query]) -> list[Callable[[], object]]:
     """Encode, decode and chain on arrays that are ready."""
     streams, inputs = lay_out(queries, engine.codec.schema, engine.config)
-    batches = [(name, stream_batch(rows)) for name, rows in streams]
+    batches = [(name, stream_batch(rows.events, rows.rows)) for name, rows in streams]
     backend = engine._backend
     states = backend.native(
         np.concatenate([backend.host(engine.encode(name, histories)) for name, histories in batches])
@@ -253,7 +253,7 @@ def measure_padding(config: EngineBenchmark, bundle: Bundle, backend: BackendNam
     engine = open_engine(bundle, backend, config.device, config.threads, state_cache_bytes=0)
     queries = random_queries(bundle, batch, None, seed=1)
     streams, _ = lay_out(queries, engine.codec.schema, engine.config)
-    one_batch = [(name, stream_batch(rows)) for name, rows in streams]
+    one_batch = [(name, stream_batch(rows.events, rows.rows)) for name, rows in streams]
     in_buckets, at_once = median_seconds(
         [
             lambda: engine._states.encode(streams),

@@ -22,10 +22,17 @@ class StreamBatch(NamedTuple):
     length: Array  # (E,)   int64; number of real events, 0 = no history
 
 
+class Reads(NamedTuple):
+    """The states of one stream kind that samples read: several nows may read one history, each at its own moment."""
+
+    history: Array  # (N,) int64; which of the E histories
+    length: Array  # (N,) int64; its events up to now, 0 = none
+
+
 class MemoryBatch(NamedTuple):
     """Which states the decoder sees, beside its own learned null slot."""
 
-    place: Array  # (B, S) int64; 1 + the entity's place among all kinds' states in order; 0 = empty slot
+    place: Array  # (B, S) int64; 1 + the state's place among those of all kinds in order; 0 = empty slot
     vocabulary_id: Array  # (B, S) int32; the entity itself, 0 = unknown
     gap: Array  # (B, S)   int32; bucket of the seconds from the entity's last event to now
 
@@ -48,6 +55,7 @@ class Batch(NamedTuple):
     """B samples: a focus and a now each."""
 
     streams: tuple[StreamBatch, ...]  # in the schema's order
+    reads: tuple[Reads, ...]  # in the schema's order
     memory: MemoryBatch
     sequence: SequenceBatch
 

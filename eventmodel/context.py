@@ -1,6 +1,6 @@
 """What a prediction reads of the past: the same construction for a log and for a request.
 
-A prediction has a focus and a now. This module turns *positions* into a ``Batch``; which
+A prediction has a focus and a now. This module turns *positions* into the parts of a ``Batch``; which
 positions they are is the affair of whoever asks: training draws them from a log's indices,
 the engine lays the histories of its queries out as a table and lists them.
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch
+from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.event_log import gap_bucket, gather, hour, weekday
 
@@ -21,14 +21,14 @@ class StreamRows(NamedTuple):
     """The entities of one stream in a batch."""
 
     events: Events  # the table that ``rows`` points into
-    rows: np.ndarray  # (E, L) int64, oldest first, right-padded with -1
+    rows: np.ndarray  # (E, L) int64, oldest first, right-padded with -1; the memory looks at the newest only
     entity: np.ndarray  # (B, max_entities) int64: which of the E stands in each slot, -1 = none
     vocabulary_id: np.ndarray  # (E,) int32
 
 
-def stream_batch(stream: StreamRows) -> StreamBatch:
-    """One kind's histories, ready to encode."""
-    batch = gather(stream.events, stream.rows)
+def stream_batch(events: Events, rows: np.ndarray) -> StreamBatch:
+    """One kind's histories, ready to encode; ``rows`` (E, L) as in ``StreamRows``."""
+    batch = gather(events, rows)
     return StreamBatch(batch.ids, batch.gap, batch.weekday, batch.is_event.sum(1, dtype=np.int64))
 
 
@@ -116,16 +116,3 @@ def decoder_inputs(
     focus_slot = sum(stream.entity.shape[1] for stream in streams[:focus])
     since_last = memory.gap[:, focus_slot]
     return DecoderInputs(memory, sequence_batch(streams[focus].events, past, now, now_utc_offset, since_last, future))
-
-
-def build_batch(
-    streams: Sequence[StreamRows],
-    focus: int,
-    past: np.ndarray,
-    now: np.ndarray,
-    now_utc_offset: np.ndarray,
-    future: np.ndarray,
-) -> Batch:
-    """A whole batch; arguments as in ``decoder_inputs``."""
-    read = decoder_inputs(streams, focus, past, now, now_utc_offset, future)
-    return Batch(tuple(stream_batch(stream) for stream in streams), *read)

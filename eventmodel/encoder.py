@@ -108,12 +108,19 @@ class StreamEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config, max_events + 1) for _ in range(config.encoder_layers))
         self.norm = RMSNorm(config.d_model)
 
-    def forward(self, events: Tensor, length: Tensor) -> Tensor:
-        """events (E, L, D), length (E,) int64 to states (E, D)."""
+    def forward(self, events: Tensor, length: Tensor, history: Tensor | None = None) -> Tensor:
+        """events (E, L, D) to states (N, D).
+
+        Args:
+            length: (N,) int64, events of its history that a state has read.
+            history: (N,) int64, which of the E a state is of; None is one state of each.
+        """
         start = self.start.expand(events.shape[0], 1, -1).to(events.dtype)
         x = torch.cat((start, events), dim=1)  # (E, L + 1, D): event k stands at position k, from 1
         *inner, last = self.blocks
         for block in inner:
             x = block(x)
         assert isinstance(last, Block)
+        if history is not None:
+            x = x.index_select(0, history)
         return self.norm(last.last(x, length))

@@ -91,10 +91,7 @@ class EventModel(nn.Module):
 
     def encode(self, stream: str, batch: StreamBatch) -> Tensor:
         """States (E, D) of one kind's histories: the vector at the last real event."""
-        return self._states(stream, self.events(batch.ids, batch.gap, batch.weekday), batch.length)
-
-    def _states(self, stream: str, events: Tensor, length: Tensor) -> Tensor:
-        states: Tensor = self.streams[stream](events, length)
+        states: Tensor = self.streams[stream](self.events(batch.ids, batch.gap, batch.weekday), batch.length)
         return states
 
     def decode(self, states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
@@ -174,8 +171,8 @@ class EventModel(nn.Module):
         *histories, sequence = (v.unflatten(0, shape) for v, shape in zip(vectors, shapes, strict=True))
         states = torch.cat(
             [
-                self._states(stream.name, events, part.length)
-                for stream, events, part in zip(self.schema.streams, histories, batch.streams, strict=True)
+                self.streams[stream.name](events, reads.length, reads.history)
+                for stream, events, reads in zip(self.schema.streams, histories, batch.reads, strict=True)
             ]
         )
         return self._decode(states, batch.memory, batch.sequence, sequence)

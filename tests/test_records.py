@@ -56,7 +56,10 @@ def assert_reads_the_same(bundle: Bundle, log: EventLog, nows: Nows, request: Pr
     """The batch of a request is the one that training makes of the log."""
     expected, _ = Sampler(log, bundle.config, 0, len(log.events.timestamp)).batch(nows, n_targets=1)
     streams, inputs = lay_out([request.query], bundle.schema, bundle.config)
-    assert_same_arrays((tuple(stream_batch(rows) for _, rows in streams), *inputs), expected)
+    assert_same_arrays(
+        (tuple(stream_batch(rows.events, rows.rows) for _, rows in streams), *inputs),
+        (expected.streams, expected.memory, expected.sequence),
+    )
 
 
 def name_of(log: EventLog, frame: pl.DataFrame, entity: int) -> str:

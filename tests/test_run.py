@@ -42,6 +42,7 @@ def config(log_directory: Path, tmp_path: Path) -> TrainConfig:
         model=replace(TINY, dropout=0.1),
         steps=12,
         batch_size=8,
+        neighbours=4,
         eval_every=2,
         eval_samples=40,
         warmup_steps=3,
@@ -74,7 +75,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config: TrainConfig, tmp_path
 
 
 def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConfig) -> None:
-    trainer = Trainer(replace(config, model=TINY))
+    trainer = Trainer(replace(config, model=TINY, neighbours=1))
     arrays = trainer.batches(0)
     whole = to_tensors(arrays, trainer.device)
 
@@ -368,7 +369,20 @@ def test_ctrl_c_saves_and_a_resumed_run_goes_on(config: TrainConfig) -> None:
 
 
 def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> None:
-    more = ["--batch-size", "8", "--steps", "8", "--eval-every", "4", "--eval-samples", "40", "--log-every", "1"]
+    more = [
+        "--batch-size",
+        "8",
+        "--neighbours",
+        "4",
+        "--steps",
+        "8",
+        "--eval-every",
+        "4",
+        "--eval-samples",
+        "40",
+        "--log-every",
+        "1",
+    ]
     alone, both = replace(config, out=tmp_path / "alone"), replace(config, out=tmp_path / "both")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.run"]
@@ -420,7 +434,7 @@ def test_a_failure_in_the_loader_reaches_the_loop() -> None:
             raise ValueError("row 7 is damaged")
         return number
 
-    source = prefetch(broken, 0)
+    source = prefetch(broken, 0, torch.device("cpu"))
     assert [next(source), next(source)] == [0, 1]
     with pytest.raises(ValueError, match="row 7"):
         next(source)

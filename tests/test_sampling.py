@@ -21,7 +21,7 @@ def sampler(small_log: EventLog) -> Sampler:
 
 def batches(sampler: Sampler, **changes: float) -> TrainingBatches:
     settings = {"entity_masking": 0.2, "entity_dropout": 0.1, "history_cut": 0.1} | changes
-    return TrainingBatches(sampler, batch_size=32, seed=7, **settings)
+    return TrainingBatches(sampler, batch_size=32, seed=7, neighbours=8, **settings)
 
 
 def leaves(tree: object) -> list[np.ndarray]:

@@ -24,6 +24,9 @@ class TrainConfig:
     table come on top); 0 is no limit."""
     batch_size: int = 256
     """Samples of one forward and backward pass, over all processes."""
+    neighbours: int = 8
+    """Samples of a batch whose focus events follow one another in the log and that share windows of histories;
+    fewer where that many do not divide batch_size."""
     accumulation: int = 1
     """Passes per optimizer step."""
     learning_rate: float = 1e-3
@@ -67,6 +70,7 @@ class TrainConfig:
         at_least_one = (
             "steps",
             "batch_size",
+            "neighbours",
             "accumulation",
             "eval_every",
             "eval_samples",
@@ -108,6 +112,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             d_model=80, n_heads=4, encoder_layers=1, decoder_layers=3, context_length=16, target_length=32, dropout=0.0
         ),
         "batch_size": 16,
+        "neighbours": 1,  # of such short histories there is little to share
         "learning_rate": 4e-3,
         "warmup_steps": 100,
         "decay_share": 0.6,
@@ -122,6 +127,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {"model": ModelConfig()},
     "large": {
         "model": ModelConfig(d_model=1024, n_heads=16, encoder_layers=6, decoder_layers=6),
+        # 256 samples at once would keep some 90 GB for the backward pass, in bf16
+        "batch_size": 64,
+        "accumulation": 4,
         "learning_rate": 2e-4,
         "steps": 100_000,
     },

@@ -72,16 +72,16 @@ class EntityMask:
         self.unknown = np.array([(unknown[name] if name else 0.0) * 2**32 for name in number], np.uint64)
 
     def __call__(self, batch: Batch, targets: Targets, salt: np.ndarray) -> tuple[Batch, Targets]:
-        """Hide ids of B samples; ``salt`` (B,) uint64 decides which."""
+        """Hide ids of B samples; ``salt`` (B,) uint64 decides which, and is one where histories are shared."""
         if not self.hidden.any():
             return batch, targets
         streams, first = [], 0
-        for stream in batch.streams:
-            # the sample that each entity belongs to
-            n = len(stream.length)
-            owner = np.zeros(n, np.int64)
+        for stream, reads in zip(batch.streams, batch.reads, strict=True):
+            # a sample that each history belongs to: those that share one have the same salt
+            n = len(reads.history)
+            owner = np.zeros(len(stream.length), np.int64)
             sample, slot = np.nonzero((batch.memory.place > first) & (batch.memory.place <= first + n))
-            owner[batch.memory.place[sample, slot] - 1 - first] = sample
+            owner[reads.history[batch.memory.place[sample, slot] - 1 - first]] = sample
             streams.append(stream._replace(ids=self._hide(stream.ids, salt[owner], self.hidden)))
             first += n
         own = batch.memory.vocabulary_id
@@ -93,7 +93,7 @@ class EntityMask:
             context_ids=self._hide(targets.ids, salt, self.hidden),
             source_ids=self._hide(targets.source_ids, salt, self.unknown),
         )
-        return Batch(tuple(streams), memory, sequence), targets
+        return Batch(tuple(streams), batch.reads, memory, sequence), targets
 
     def _hide(self, ids: np.ndarray, salt: np.ndarray, limit: np.ndarray) -> np.ndarray:
         """ids (B, L, C), salt (B,), limit per vocabulary: a copy with the hidden ids at 0."""

@@ -1,8 +1,10 @@
-"""Batches made ahead, in a thread, and moved to the device while it computes."""
+"""Batches made ahead, in threads, and moved to the device while it computes."""
 
-import queue
-import threading
+import os
+from collections import deque
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -10,6 +12,9 @@ import torch
 
 T = TypeVar("T")
 Leaf = np.ndarray | torch.Tensor
+
+GPU_THREADS = 4
+"""That make batches for a GPU: making one is mostly numpy, which lets other threads run meanwhile."""
 
 
 def to_tensors(arrays: T, device: torch.device) -> T:
@@ -37,39 +42,18 @@ def _map(change: Callable[[Leaf], torch.Tensor], tree: T) -> T:
     return cast(T, kind(*parts) if hasattr(tree, "_fields") else kind(parts))
 
 
-def prefetch(make: Callable[[int], T], start: int, depth: int = 3) -> Generator[T, None, None]:
-    """Yield make(start), make(start + 1), ... without end, computed ahead in a thread.
+def prefetch(make: Callable[[int], T], start: int, device: torch.device) -> Generator[T, None, None]:
+    """Yield make(start), make(start + 1), ... without end, computed ahead in threads.
 
-    Closing the iterator stops the thread; an error in ``make`` is raised here.
+    A GPU is fed by several; a CPU that trains has no core to spare, and one does. Closing the iterator
+    ends the threads; an error in ``make`` is raised here.
     """
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        number = start
-        while not stop.is_set():
-            try:
-                item: tuple[T | None, BaseException | None] = (make(number), None)
-            except BaseException as error:  # handed to the consumer, whoever it concerns
-                item = (None, error)
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if item[1] is not None:
-                return
-            number += 1
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            yield cast(T, item)
-    finally:
-        stop.set()
-        thread.join()
+    n_threads = min(GPU_THREADS, os.cpu_count() or 1) if device.type == "cuda" else 1
+    with ThreadPoolExecutor(n_threads, "prefetch") as pool:
+        ready = deque(pool.submit(make, number) for number in range(start, start + n_threads + 2))
+        try:
+            for number in count(start + len(ready)):
+                yield ready.popleft().result()
+                ready.append(pool.submit(make, number))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -52,7 +52,7 @@ def _process_group(config: TrainConfig) -> Iterator[None]:
         yield
         return
     device = device_of(config.device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:

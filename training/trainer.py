@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import gcd
 from typing import Any, Literal
 
 import torch
@@ -48,6 +49,12 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
+        neighbours = gcd(config.batch_size, config.neighbours)
+        if config.batch_size // self.world % neighbours:
+            raise ValueError(
+                f"groups of {neighbours} neighbours do not divide among {self.world} processes of "
+                f"{config.batch_size // self.world} samples; lower --neighbours, or raise --batch-size"
+            )
         self.device = device_of(config.device)
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.log = EventLog.load(config.data)
@@ -71,6 +78,7 @@ class Trainer:
             entity_masking=config.entity_masking,
             entity_dropout=config.entity_dropout,
             history_cut=config.history_cut,
+            neighbours=neighbours,
         )
         torch.manual_seed(config.seed)
         self.model = EventModel(config.model, self.log.codec)
@@ -120,7 +128,9 @@ class Trainer:
         share = config.batch_size // self.world
         part = slice(self.rank * share, (self.rank + 1) * share)
         source = prefetch(
-            lambda number: pin(self.batches(number, part), self.device), self.progress.step * config.accumulation
+            lambda number: pin(self.batches(number, part), self.device),
+            self.progress.step * config.accumulation,
+            self.device,
         )
         before = self.progress.elapsed_s
         began = time.monotonic()
@@ -199,7 +209,7 @@ class Trainer:
         if self.config.max_minutes:
             done = max(done, elapsed_s / 60 / self.config.max_minutes)
         if self.world > 1:  # clocks differ, and a signal may reach one process only
-            agreed = torch.tensor([done, stop], dtype=torch.float64, device=self.device)
+            agreed = torch.tensor([done, stop], dtype=torch.float64)  # not on a GPU, whose queue would be waited for
             dist.all_reduce(agreed, dist.ReduceOp.MAX)
             done, stop = agreed[0].item(), int(agreed[1].item())
         return min(done, 1.0), stop

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
+from math import gcd
 from typing import Literal, cast
 
 import numpy as np
@@ -66,7 +67,8 @@ class Contender:
     """One loop: its weights, its optimizer and where its batches come from."""
 
     def __init__(self, loop: Loop, case: Case, log: EventLog, device: torch.device) -> None:
-        self.loop, self.device, self.is_naive = loop, device, loop == "naive loop"
+        self.loop, self.device = loop, device
+        self.is_naive, self.has_naive_data = loop == "naive loop", loop in ("naive loop", "naive data")
         # the newest tenth of the training part: histories are as long there as they get
         sampler = Sampler(log, case.model, log.train_end - log.train_end // 10, log.train_end)
         torch.manual_seed(0)
@@ -83,7 +85,7 @@ class Contender:
         self.passes = case.batch_size * case.accumulation if self.is_naive else case.accumulation
         size = 1 if self.is_naive else case.batch_size
         self.batches: Iterator[tuple[Batch, Targets]]
-        if loop in ("naive loop", "naive data"):
+        if self.has_naive_data:
             self.batches = _naive_batches(sampler, size)
         else:
             self.batches = _our_batches(sampler, size, device)
@@ -95,9 +97,10 @@ class Contender:
 
 def _our_batches(sampler: Sampler, size: int, device: torch.device) -> Iterator[tuple[Batch, Targets]]:
     shares = {name: getattr(TrainConfig, name) for name in ("entity_masking", "entity_dropout", "history_cut")}
-    batches = TrainingBatches(sampler, batch_size=size, seed=0, **shares)
+    neighbours = gcd(size, TrainConfig.neighbours)
+    batches = TrainingBatches(sampler, batch_size=size, seed=0, neighbours=neighbours, **shares)
     if device.type == "cuda":
-        return prefetch(lambda number: pin(batches(number), device), 0)
+        return prefetch(lambda number: pin(batches(number), device), 0, device)
     return map(batches, count())  # in the same thread, so that its time is counted
 
 

@@ -1,5 +1,6 @@
 """Where the time of a training step goes, and how much of the device it uses."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.training.cases import Contender
 from eventmodel.batch import Batch, Targets
 from training.loss import category_sums
+from training.prefetch import to_tensors
 
 STAGES = ("data", "forward", "backward", "optimizer")
 
@@ -126,22 +128,27 @@ def events_read(batch: Batch, targets: Targets) -> Tensor:
 def measure(contenders: Sequence[Contender], found: Sequence[Measured], seconds: float) -> None:
     """Let contenders take turns until the time is over; each has one at least."""
     watch = Stopwatch(contenders[0].device)
-    # a GPU's queue is emptied at the end of a turn, so it should be long
-    steps = 10 if watch.is_gpu else 1
     began = time.monotonic()
     while time.monotonic() - began < seconds or not found[-1].stages:
         for contender, result in zip(contenders, found, strict=True):
-            take_turn(contender, watch, steps, result)
+            # a GPU's queue is emptied at the end of a turn, so it should be long; a naive step takes seconds
+            take_turn(contender, watch, 10 if watch.is_gpu and not contender.has_naive_data else 1, result)
 
 
 def first_step(contender: Contender) -> Measured:
-    """Warm up, compile where that is asked for, and see how much memory it takes."""
+    """Warm up, compile where that is asked for, and see how much memory it takes.
+
+    On a CPU the step counts, unless it was compiled: there is little to warm up, and it may last a minute.
+    """
     before = _reset_peak(contender.device)
     began = time.monotonic()
-    watch = Stopwatch(contender.device)
-    train_step(contender, watch)
-    watch.intervals()  # waits for the device
-    return Measured(first_step_s=time.monotonic() - began, peak_memory=_peak(contender.device) - before)
+    found = Measured()
+    take_turn(contender, Stopwatch(contender.device), 1, found)
+    found.first_step_s = time.monotonic() - began
+    found.peak_memory = _peak(contender.device) - before
+    if contender.device.type == "cuda" or contender.loop == "compiled":
+        found.stages, found.n_events = [], 0
+    return found
 
 
 def _reset_peak(device: torch.device) -> int:
@@ -165,15 +172,15 @@ def _status(name: str) -> int:
 def flops_of_step(contender: Contender) -> float:
     """Floating-point operations of the products of matrices in one step, forward and backward.
 
-    Causal attention counts in full, though its kernels leave half of it out.
+    Causal attention counts in full, though its kernels leave half of it out. Nothing is computed.
     """
-    batch, targets = contender.next_batch()
-    heads = contender.model.heads
+    nowhere = torch.device("meta")
+    model = copy.deepcopy(contender.model).to(nowhere)
+    batch, targets = to_tensors(next(contender.batches), nowhere)
     # attention in plain products: of a CPU's fused one the counter knows nothing
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        output = contender.model(batch, targets)
-        heads.target_log_probs(output, targets.ids, targets.source_ids).sum().backward()
-    contender.optimizer.zero_grad(set_to_none=True)
+        output = model(batch, targets)
+        model.heads.target_log_probs(output, targets.ids, targets.source_ids).sum().backward()
     return float(counter.get_total_flops()) * contender.passes
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch, Targets
+from eventmodel.batch import Batch, MemoryBatch, Reads, SequenceBatch, StreamBatch, Targets
 from eventmodel.codec import MICROSECONDS
 from eventmodel.entities import read_histories
 from eventmodel.event_log import N_GAP_BUCKETS
@@ -70,7 +70,7 @@ class NaiveSamples(Dataset[Sample]):
         memory = MemoryBatch(torch.tensor([place]), _integers([own]), _integers([gaps]))
         labels = torch.tensor([self._events(target, t)[0]])
         is_target = torch.tensor([[at < len(target) for at in range(t)]])
-        return Batch(tuple(streams), memory, sequence), Targets(
+        return Batch(tuple(streams), _one_each(streams), memory, sequence), Targets(
             labels, is_target, labels, sequence.ids, torch.tensor([False])
         )
 
@@ -90,7 +90,7 @@ class NaiveSamples(Dataset[Sample]):
         place = torch.where(place > 0, place + shift[:, self.slot_kind], 0)
         sequence = SequenceBatch(*map(torch.cat, zip(*(batch.sequence for batch in batches), strict=True)))
         together = Targets(*map(torch.cat, zip(*targets, strict=True)))
-        return Batch(tuple(streams), MemoryBatch(place, own, gap), sequence), together
+        return Batch(tuple(streams), _one_each(streams), MemoryBatch(place, own, gap), sequence), together
 
     def _events(self, rows: list[int], width: int) -> tuple[list[list[int]], list[int], list[int]]:
         """Ids, gaps and weekdays by row of the table, padded to ``width``."""
@@ -112,6 +112,10 @@ class NaiveSamples(Dataset[Sample]):
         schema = self.log.schema
         kind = [stream.name for stream in schema.streams].index(schema.focus)
         return sum(stream.max_entities for stream in schema.streams[:kind])
+
+
+def _one_each(streams: list[StreamBatch]) -> tuple[Reads, ...]:
+    return tuple(Reads(torch.arange(len(stream.length)), stream.length) for stream in streams)
 
 
 def _pad(column: Tensor, width: int) -> Tensor:

@@ -32,12 +32,12 @@ class StockEncoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, config.encoder_layers, enable_nested_tensor=False)
         self.norm = RMSNorm(config.d_model)
 
-    def forward(self, events: Tensor, length: Tensor) -> Tensor:
+    def forward(self, events: Tensor, length: Tensor, history: Tensor) -> Tensor:
         """As ``StreamEncoder.forward``."""
         x = torch.cat((self.start.expand(len(events), 1, -1), events), 1)
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], x.device)
         y = self.layers(x + self.position[: x.shape[1]], mask, is_causal=True)
-        states: Tensor = self.norm(y[torch.arange(len(y), device=y.device), length])
+        states: Tensor = self.norm(y[history, length])
         return states
 
 

@@ -71,7 +71,7 @@ class StateEncoder:
             length = (rows.rows[of_kind] >= 0).sum(1)
             for bucket in length_buckets(length):
                 some, longest = of_kind[bucket], max(int(length[bucket].max()), 1)
-                batch = stream_batch(rows._replace(rows=rows.rows[some, :longest]))
+                batch = stream_batch(rows.events, rows.rows[some, :longest])
                 states[place[start + some]] = self._backend.run(f"encode_{name}", batch)[0]
                 self.statistics.tokens += int(length[bucket].sum()) + len(bucket)
                 self.statistics.padding += int((longest - length[bucket]).sum())
