@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -438,6 +440,17 @@ def test_a_failure_in_the_loader_reaches_the_loop() -> None:
     assert [next(source), next(source)] == [0, 1]
     with pytest.raises(ValueError, match="row 7"):
         next(source)
+
+
+def test_batches_that_several_threads_make_for_a_gpu_come_in_order_and_closing_ends_the_threads() -> None:
+    def uneven(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0.0)
+        return number
+
+    source = prefetch(uneven, 5, torch.device("cuda"))
+    assert list(islice(source, 20)) == list(range(5, 25))
+    source.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_a_batch_becomes_tensors_of_the_same_shape_and_kind() -> None:
