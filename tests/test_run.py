@@ -27,6 +27,8 @@ import training.run_directory
 import training.trainer
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.checkpoint import load_checkpoint
+from eventmodel.event_log import EventLog
+from eventmodel.schema import Schema
 from training.config import TrainConfig
 from training.evaluation import Evaluation, evaluate
 from training.loss import NonFiniteLossError
@@ -90,6 +92,17 @@ def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConf
     assert len({int(targets.is_target.sum()) for _, targets in one_by_one}) > 1  # unequal parts: means would differ
     for a, b in zip(gradients([whole]), gradients(one_by_one), strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+
+
+def test_samples_share_no_windows_where_the_focus_s_stream_is_the_only_one(
+    config: TrainConfig, small_log: EventLog, tmp_path: Path
+) -> None:
+    document = small_log.schema.model_dump(mode="json")
+    document["streams"] = [stream for stream in document["streams"] if stream["name"] == small_log.schema.focus]
+    alone = {small_log.schema.focus: small_log.focus}
+    replace(small_log, schema=Schema.model_validate(document), streams=alone).save(tmp_path / "focus")
+    assert Trainer(config).batches.neighbours == config.neighbours
+    assert Trainer(replace(config, data=tmp_path / "focus")).batches.neighbours == 1
 
 
 def test_every_category_s_average_is_shown_and_none_is_zero(config: TrainConfig) -> None:
