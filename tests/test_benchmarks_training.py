@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 from benchmarks.training import __main__ as program
 from benchmarks.training.cases import Case, Contender, Loop
@@ -15,7 +16,6 @@ from benchmarks.training.stock import use_stock_modules
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
 from eventmodel.schema import load_schema
-from tests.conftest import TINY
 from training.prefetch import to_tensors
 from training.sampling import Sampler
 

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ import training.run_directory
 import training.trainer
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.checkpoint import load_checkpoint
+from eventmodel.event_log import EventLog
+from eventmodel.schema import Schema
 from training.config import TrainConfig
 from training.evaluation import Evaluation, evaluate
 from training.loss import NonFiniteLossError
@@ -88,6 +92,17 @@ def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConf
     assert len({int(targets.is_target.sum()) for _, targets in one_by_one}) > 1  # unequal parts: means would differ
     for a, b in zip(gradients([whole]), gradients(one_by_one), strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+
+
+def test_samples_share_no_windows_where_the_focus_s_stream_is_the_only_one(
+    config: TrainConfig, small_log: EventLog, tmp_path: Path
+) -> None:
+    document = small_log.schema.model_dump(mode="json")
+    document["streams"] = [stream for stream in document["streams"] if stream["name"] == small_log.schema.focus]
+    alone = {small_log.schema.focus: small_log.focus}
+    replace(small_log, schema=Schema.model_validate(document), streams=alone).save(tmp_path / "focus")
+    assert Trainer(config).batches.neighbours == config.neighbours
+    assert Trainer(replace(config, data=tmp_path / "focus")).batches.neighbours == 1
 
 
 def test_every_category_s_average_is_shown_and_none_is_zero(config: TrainConfig) -> None:
@@ -438,6 +453,17 @@ def test_a_failure_in_the_loader_reaches_the_loop() -> None:
     assert [next(source), next(source)] == [0, 1]
     with pytest.raises(ValueError, match="row 7"):
         next(source)
+
+
+def test_batches_that_several_threads_make_for_a_gpu_come_in_order_and_closing_ends_the_threads() -> None:
+    def uneven(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0.0)
+        return number
+
+    source = prefetch(uneven, 5, torch.device("cuda"))
+    assert list(islice(source, 20)) == list(range(5, 25))
+    source.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_a_batch_becomes_tensors_of_the_same_shape_and_kind() -> None:

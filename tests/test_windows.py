@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 from eventmodel.batch import Batch, Reads, StreamBatch, Targets
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
-from tests.conftest import TINY
 from training.prefetch import to_tensors
 from training.sampling import Nows, Sampler, TrainingBatches
 from training.windows import read_at, shared_windows

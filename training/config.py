@@ -26,7 +26,7 @@ class TrainConfig:
     """Samples of one forward and backward pass, over all processes."""
     neighbours: int = 8
     """Samples of a batch whose focus events follow one another in the log and that share windows of histories;
-    fewer where that many do not divide batch_size."""
+    fewer where that many do not divide batch_size, 1 where there is no stream but the focus's."""
     accumulation: int = 1
     """Passes per optimizer step."""
     learning_rate: float = 1e-3

@@ -49,7 +49,9 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
-        neighbours = gcd(config.batch_size, config.neighbours)
+        self.log = EventLog.load(config.data)
+        # neighbours share the histories that are not the focus's own
+        neighbours = gcd(config.batch_size, config.neighbours) if len(self.log.schema.streams) > 1 else 1
         if config.batch_size // self.world % neighbours:
             raise ValueError(
                 f"groups of {neighbours} neighbours do not divide among {self.world} processes of "
@@ -57,7 +59,6 @@ class Trainer:
             )
         self.device = device_of(config.device)
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
-        self.log = EventLog.load(config.data)
         self.train = Sampler(self.log, config.model, *self.log.part("training"))
         self.validation = Sampler(self.log, config.model, *self.log.part("validation"))
         self.test = Sampler(self.log, config.model, *self.log.part("test"))

@@ -74,7 +74,7 @@ def main(config: Config) -> None:
     device = device_of(config.device)
     is_gpu = device.type == "cuda"
     log = random_log(load_schema("workforce"), config.events, names=max(2 * config.events // (3 * WIDE_LENGTH), 8))
-    name = torch.cuda.get_device_name() if is_gpu else f"{torch.get_num_threads()} threads of {_processor()}"
+    name = torch.cuda.get_device_name() if is_gpu else f"{_processor()}, {torch.get_num_threads()} thread(s)"
     peak = peak_flops(device)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {name}, torch {torch.__version__}, {'bf16' if is_gpu else 'fp32'}")
     print(f"a product of matrices reaches {peak / 1e12:.3g} TFLOP/s")
