@@ -38,13 +38,12 @@ class ApiError(Exception):
         code: str,
         message: str,
         request_id: str,
-        *,
         loc: str = "",
         hint: str = "",
         status: int | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(code, message, request_id)
+        super().__init__(code, message, request_id, loc, hint, status, retry_after_s)  # all, so that it pickles
         self.code, self.loc, self.message, self.hint = code, loc, message, hint
         self.status, self.request_id, self.retry_after_s = status, request_id, retry_after_s
 

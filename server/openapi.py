@@ -34,6 +34,14 @@ _ERRORS = {
 }
 _UNAUTHORIZED = {"401": "No key, or not the right one."}
 _REQUEST_ID: Json = {"schema": {"type": "string"}, "description": "The request's name, to find it in the server's log."}
+_CARD = {
+    "model": "Its name, its version, and those of the libraries that exported it.",
+    "schema": "The fields of an event, the streams of histories, and the focus.",
+    "categories": "What is predicted of each event, and how many values each knows, unknown included.",
+    "measured": "How often each most probable value was right when training ended, and the loss in nats; or null.",
+    "limits": "The most that one request may ask for and hold.",
+    "example": "A request that works.",
+}
 _PARAMETERS = [
     {"name": "X-Request-ID", "in": "header", **_REQUEST_ID},
     {
@@ -75,7 +83,7 @@ def describe(app: FastAPI, bundle: Bundle, path: str, info_path: str, has_key: b
         card: Json = {
             "operationId": "info",
             "summary": "The model, its schema, every limit of a request, and an example",
-            "responses": {"200": _response("The model's card.", {"type": "object"})},
+            "responses": {"200": _response("The model's card.", _card())},
         }
         errors = _ERRORS | (_UNAUTHORIZED if has_key else {})
         predict["responses"] |= {status: _response(text, _ERROR) for status, text in errors.items()}
@@ -92,6 +100,12 @@ def describe(app: FastAPI, bundle: Bundle, path: str, info_path: str, has_key: b
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _card() -> Json:
+    kinds = {name: ["object", "null"] if name == "measured" else "object" for name in _CARD}
+    described = {name: {"type": kinds[name], "description": text} for name, text in _CARD.items()}
+    return {"type": "object", "required": list(_CARD), "properties": described, "additionalProperties": False}
 
 
 def _response(description: str, schema: dict[str, Any]) -> Json:

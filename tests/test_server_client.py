@@ -1,5 +1,6 @@
 """The client against the real server, and against one that answers as a test wants it."""
 
+import pickle
 import subprocess
 import sys
 import time
@@ -69,6 +70,13 @@ def test_an_error_carries_what_the_server_says_and_the_request_s_name(client: Cl
     assert error.hint == "Send a whole number from 1 to 4."
     assert str(error).startswith("422 bad_horizon at horizon: 99 is not")
     assert str(error).endswith("(request order-17)")
+
+
+def test_an_error_crosses_between_processes() -> None:
+    error = ApiError("queue_full", "no room", "order-17", "", "Wait.", 503, 1.0)
+    crossed = pickle.loads(pickle.dumps(error))
+    assert vars(crossed) == vars(error)
+    assert str(crossed) == "503 queue_full: no room. Wait. (request order-17)"
 
 
 def test_a_wrong_key_is_refused(server: Server) -> None:

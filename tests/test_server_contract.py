@@ -71,6 +71,12 @@ def test_the_documented_example_is_accepted_and_its_answer_is_as_documented(pred
     assert response.status_code == 200
 
 
+def test_the_card_is_as_documented(server: Server, document: dict[str, Any]) -> None:
+    documented = schemathesis.openapi.from_dict(document)
+    documented.config.update(base_url=f"http://127.0.0.1:{server.port}")
+    assert documented["/info"]["GET"].Case().call_and_validate().status_code == 200
+
+
 def test_the_key_is_documented_where_one_is_needed(tmp_path_factory: pytest.TempPathFactory) -> None:
     bundle = write_example(tmp_path_factory.mktemp("bundle")).path
     log = tmp_path_factory.mktemp("log") / "server.log"

@@ -137,6 +137,11 @@ def test_every_error_has_the_same_shape(server: Server) -> None:
         assert list(response.json()["error"]) == ["code", "loc", "message", "hint"]
 
 
+def test_a_wrong_method_is_told_the_right_one(server: Server) -> None:
+    answer = server.client.get("/predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 def test_requests_are_counted_exactly_over_all_processes(server: Server) -> None:
     ok, wrong = 'eventmodel_requests_total{status="200"}', 'eventmodel_requests_total{status="422"}'
     reason = 'eventmodel_request_errors_total{code="missing_streams"}'
