@@ -23,8 +23,9 @@ def nearest_wall(near: datetime, month: int, day: int, hour: int, minute: int) -
     An unknown hour or minute (id 0) is read as 0.
     """
     candidates = []
+    reach = 4 if (month, day) == (2, 29) else 1
     # not the first and the last year of the calendar: in another zone they may lie outside of it
-    for year in range(max(near.year - 4, 2), min(near.year + 4, 9998) + 1):
+    for year in range(max(near.year - reach, 2), min(near.year + reach, 9998) + 1):
         try:
             candidates.append(datetime(year, month, day, max(hour - 1, 0), max(minute - 1, 0)))
         except ValueError:
