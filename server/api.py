@@ -9,6 +9,7 @@ import numpy as np
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.reader import read_request
+from server.drift import DriftCounters
 from server.engine import OpenEngine
 from server.logs import configure_logs
 from server.loop import QueueLoop
@@ -48,6 +49,7 @@ class PredictAPI(litserve.LitAPI):
         configure_logs(self.settings)
         try:
             self.engine = self.open_engine(self.bundle)
+            self.drift = DriftCounters(self.bundle.codec)
             self.example = read_request(self.bundle.example, self.bundle).query
             self.check()
         except Exception as error:
@@ -58,14 +60,23 @@ class PredictAPI(litserve.LitAPI):
 
     def check(self) -> None:
         """Answer the bundle's example; raises what the engine raises."""
-        self.predict([self.example])
+        self._answer([self.example])
 
     def predict(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer a batch.
+        """Answer a batch, and count it.
 
         Raises:
             FloatingPointError: a probability that is not a number.
         """
+        answers = self._answer(queries)
+        self.drift.count(queries, answers)
+        return answers
+
+    def publish(self) -> None:
+        """Let the metrics show what was counted; called often, it does so about once a second."""
+        self.drift.publish()
+
+    def _answer(self, queries: Sequence[Query]) -> list[Answer]:
         answers = self.engine.answer(list(queries))
         if any(np.isnan(answer.log_probs).any() for answer in answers):
             raise FloatingPointError("the model gave a probability that is not a number")

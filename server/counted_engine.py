@@ -5,10 +5,8 @@ import time
 from dataclasses import replace
 from typing import Protocol
 
-from eventmodel.codec import Codec
 from eventmodel.engine.query import Answer, Query
 from eventmodel.engine.states import Statistics
-from server.drift import DriftCounters
 from server.metrics import ENCODED_POSITIONS, GPU_MEMORY, IN_STAGE, STATES
 
 
@@ -30,12 +28,10 @@ class CountedEngine:
 
     Args:
         engine: which answers.
-        codec: of its model.
     """
 
-    def __init__(self, engine: MeasuredEngine, codec: Codec) -> None:
+    def __init__(self, engine: MeasuredEngine) -> None:
         self._engine, self._counted = engine, replace(engine.statistics)
-        self._drift = DriftCounters(codec)
 
     def answer(self, queries: list[Query]) -> list[Answer]:
         """One answer per query, in their order."""
@@ -52,7 +48,6 @@ class CountedEngine:
         ENCODED_POSITIONS.labels("real").inc(now.tokens - before.tokens)
         ENCODED_POSITIONS.labels("padding").inc(now.padding - before.padding)
         self._counted = replace(now)
-        self._drift.count(queries, answers)
         _measure_gpu()
         return answers
 

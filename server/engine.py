@@ -32,4 +32,4 @@ def open_bundle_engine(
     from eventmodel.engine import open_engine
     from server.counted_engine import CountedEngine
 
-    return CountedEngine(open_engine(bundle, backend, device, threads, state_cache_mib * 2**20), bundle.codec)
+    return CountedEngine(open_engine(bundle, backend, device, threads, state_cache_mib * 2**20))

@@ -69,8 +69,12 @@ class QueueLoop(LitLoop):
             reply = Reply(answer, time.monotonic())
             self.put_response(transport, item.consumer, uid, reply, ok, LoopResponseType.REGULAR)
 
+        def beat() -> None:
+            status.beat()
+            lit_api.publish()
+
         request_queue.listen(status.generation)
-        waiting = Waiting(request_queue, status.beat)
+        waiting = Waiting(request_queue, beat)
         while True:
             batch = waiting.next_batch(lit_api.max_batch_size)
             status.begin_batch([item.uid for item in batch])

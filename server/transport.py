@@ -76,7 +76,9 @@ class RequestQueue:
         self._socket.send(message, zmq.NOBLOCK)
 
     def listen(self, generation: int) -> None:
-        """Receive, in the model process."""
+        """Receive, in the model process; the addresses of those before it go."""
+        for earlier in self._directory.glob("requests-*"):
+            earlier.unlink()
         self._socket = _socket(zmq.PULL)
         self._socket.bind(self._address(generation))
 

@@ -167,7 +167,7 @@ def open_fake_engine(bundle: Bundle) -> Engine:
     # here and not above: the metrics must not be imported before their directory is there
     from server.counted_engine import CountedEngine
 
-    return CountedEngine(FakeEngine(bundle), bundle.codec)
+    return CountedEngine(FakeEngine(bundle))
 
 
 if __name__ == "__main__":

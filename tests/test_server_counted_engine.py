@@ -4,16 +4,14 @@ import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from prometheus_client import REGISTRY
-from server_example import KINDS, FakeEngine, event, example, write_example
+from server_example import FakeEngine, event, example, write_example
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Query
 from eventmodel.request.reader import read_request
 from server.counted_engine import CountedEngine
-from server.drift import count_unknown
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +44,6 @@ def counted(count: Callable[[], object], name: str, **labels: str) -> float:
         ("eventmodel_states_total", {"source": "encoded"}, 1),
         ("eventmodel_encoded_positions_total", {"kind": "real"}, 3),
         ("eventmodel_encoded_positions_total", {"kind": "padding"}, 1),
-        ("eventmodel_predictions_total", {}, 1),
         ("eventmodel_stage_duration_seconds_count", {"stage": "encode"}, 1),
         ("eventmodel_stage_duration_seconds_count", {"stage": "decode"}, 1),
     ],
@@ -54,7 +51,7 @@ def counted(count: Callable[[], object], name: str, **labels: str) -> float:
 def test_each_batch_is_counted_once(
     bundle: Bundle, queries: list[Query], name: str, labels: dict[str, str], per_query: int
 ) -> None:
-    engine = CountedEngine(FakeEngine(bundle), bundle.codec)
+    engine = CountedEngine(FakeEngine(bundle))
     engine.answer(queries)
     assert counted(lambda: engine.answer(queries), name, **labels) == 2 * per_query
 
@@ -63,7 +60,7 @@ def test_encoding_and_decoding_are_the_engine_s_whole_time(
     bundle: Bundle, queries: list[Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_ENGINE_BATCH_S", "0.1")  # after encoding
-    engine = CountedEngine(FakeEngine(bundle), bundle.codec)
+    engine = CountedEngine(FakeEngine(bundle))
     sums = [
         counted(lambda: engine.answer(queries), "eventmodel_stage_duration_seconds_sum", stage=stage)
         for stage in ("encode", "decode")
@@ -72,44 +69,10 @@ def test_encoding_and_decoding_are_the_engine_s_whole_time(
     assert sums[1] / 2 == pytest.approx(0.1, abs=0.05)  # each of the two requests was there for all of it
 
 
-def test_values_that_are_known_are_counted_by_category_and_blanks_are_not(bundle: Bundle, queries: list[Query]) -> None:
-    engine = CountedEngine(FakeEngine(bundle), bundle.codec)
-
-    def known(category: str) -> float:
-        return counted(lambda: engine.answer(queries), "eventmodel_values_total", category=category, kind="known")
-
-    n_events = sum(len(histories.events.ids) for query in queries for histories in query.streams)
-    assert (known("Kind"), known("Time_Event_Hour")) == (n_events, n_events)
-    assert (known("Hours"), known("Helper"), known("Site")) == (1, 2, n_events - 1)
-
-
-def test_values_that_the_vocabularies_lack_are_counted_by_category(bundle: Bundle) -> None:
-    body = {"streams": {"Worker": [{"id": "ann", "events": [event(i, Site="x", Kind="nap") for i in range(3)]}]}}
-    unknown = read_request(body, bundle).unknown
-    counts = {
-        category: counted(
-            lambda: count_unknown(bundle.codec, unknown), "eventmodel_values_total", category=category, kind="unknown"
-        )
-        for category in ("Kind", "Site", "Worker")
-    }
-    assert counts == {"Kind": 3, "Site": 3, "Worker": 0}
-
-
-def test_the_probability_of_the_next_event_s_most_probable_value_is_summed(
-    bundle: Bundle, queries: list[Query]
-) -> None:
-    fake = FakeEngine(bundle)
-    engine = CountedEngine(fake, bundle.codec)
-    expected = sum(np.exp(a.log_probs[0, : len(KINDS) + 1]).max() for a in fake.answer(queries))
-    found = counted(lambda: engine.answer(queries), "eventmodel_top1_probability_total", category="Kind")
-    assert found == pytest.approx(expected, rel=1e-6)
-    assert queries[0].horizon > 1  # of which the first event counts
-
-
 def test_the_memory_of_a_gpu_is_told_where_torch_works_on_one(
     bundle: Bundle, queries: list[Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = CountedEngine(FakeEngine(bundle), bundle.codec)
+    engine = CountedEngine(FakeEngine(bundle))
     cuda = SimpleNamespace(is_initialized=lambda: False, memory_allocated=lambda: 5, memory_reserved=lambda: 8)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     engine.answer(queries)

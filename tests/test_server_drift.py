@@ -1,0 +1,109 @@
+"""What the server counts to see whether requests are still what the model was trained on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+from server_example import KINDS, FakeEngine, event, example, write_example
+
+from eventmodel.bundle import Bundle
+from eventmodel.engine.query import Answer, Query
+from eventmodel.request.reader import read_request
+from server.drift import DriftCounters, count_unknown
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_example(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def queries(bundle: Bundle) -> list[Query]:
+    """Two requests: six events in one, one in the other."""
+    small = {"streams": {"Worker": [{"id": "ann", "events": [event(0, Helper="", Site="unheard of")]}]}}
+    return [read_request(document, bundle).query for document in (example(), small)]
+
+
+@pytest.fixture
+def answers(bundle: Bundle, queries: list[Query]) -> list[Answer]:
+    return FakeEngine(bundle).answer(queries)
+
+
+def counted(count: Callable[[], object], name: str, **labels: str) -> float:
+    """By how much this grows meanwhile."""
+
+    def value() -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    before = value()
+    count()
+    return value() - before
+
+
+def published(bundle: Bundle, queries: list[Query], answers: list[Answer]) -> Callable[[], None]:
+    """Counts one batch, and publishes it at once."""
+
+    def run() -> None:
+        counters = DriftCounters(bundle.codec)
+        counters.count(queries, answers)
+        counters.publish()
+
+    return run
+
+
+def test_values_that_are_known_are_counted_by_category_and_blanks_are_not(
+    bundle: Bundle, queries: list[Query], answers: list[Answer]
+) -> None:
+    count = published(bundle, queries, answers)
+
+    def known(category: str) -> float:
+        return counted(count, "eventmodel_values_total", category=category, kind="known")
+
+    n_events = sum(len(histories.events.ids) for query in queries for histories in query.streams)
+    assert (known("Kind"), known("Time_Event_Hour")) == (n_events, n_events)
+    assert (known("Hours"), known("Helper"), known("Site")) == (1, 2, n_events - 1)
+
+
+def test_values_that_the_vocabularies_lack_are_counted_by_category(bundle: Bundle) -> None:
+    body = {"streams": {"Worker": [{"id": "ann", "events": [event(i, Site="x", Kind="nap") for i in range(3)]}]}}
+    unknown = read_request(body, bundle).unknown
+    counts = {
+        category: counted(
+            lambda: count_unknown(bundle.codec, unknown), "eventmodel_values_total", category=category, kind="unknown"
+        )
+        for category in ("Kind", "Site", "Worker")
+    }
+    assert counts == {"Kind": 3, "Site": 3, "Worker": 0}
+
+
+def test_the_probability_of_the_next_event_s_most_probable_value_is_summed(
+    bundle: Bundle, queries: list[Query], answers: list[Answer]
+) -> None:
+    expected = sum(np.exp(a.log_probs[0, : len(KINDS) + 1]).max() for a in answers)
+    found = counted(published(bundle, queries, answers), "eventmodel_top1_probability_total", category="Kind")
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert queries[0].horizon > 1  # of which the first event counts
+
+
+def test_what_is_counted_within_a_second_is_published_together(
+    bundle: Bundle, queries: list[Query], answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("server.drift.time.monotonic", lambda: clock[0])
+    counters = DriftCounters(bundle.codec)
+
+    def after(seconds: float) -> None:
+        clock[0] += seconds
+        counters.publish()
+
+    def predictions(count: Callable[[], object]) -> float:
+        return counted(count, "eventmodel_predictions_total")
+
+    counters.count(queries, answers)
+    assert predictions(lambda: after(0)) == 2
+    counters.count(queries, answers)
+    assert predictions(lambda: after(0.5)) == 0
+    counters.count(queries, answers)
+    assert predictions(lambda: after(0.6)) == 4
+    assert predictions(lambda: after(5)) == 0
