@@ -1,5 +1,7 @@
 """Blocks' parts, against torch's own or the formula."""
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 
@@ -19,6 +21,17 @@ def test_the_norm_and_its_gradients_are_torch_s() -> None:
     torch.testing.assert_close(norm(ours), F.rms_norm(theirs, (13,), gain, norm.eps))
     torch.testing.assert_close(ours.grad, theirs.grad)
     torch.testing.assert_close(norm.weight.grad, gain.grad)
+
+
+def test_a_norm_that_is_not_trained_can_be_traced() -> None:
+    x = torch.randn(2, 3, 13)
+    norm = RMSNorm(13)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is
+        traced = torch.jit.trace(norm.eval(), x)
+        frozen = torch.jit.freeze(traced)
+        frozen.save_to_buffer()
+    torch.testing.assert_close(frozen(x), norm(x))
 
 
 def test_rotary_positions_turn_each_pair_of_a_head_by_its_angle() -> None:
