@@ -1,10 +1,10 @@
 """What the server counts of its engine."""
 
 import sys
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from counting import counted
 from prometheus_client import REGISTRY
 from server_example import FakeEngine, event, example, write_example
 
@@ -24,17 +24,6 @@ def queries(bundle: Bundle) -> list[Query]:
     """Two requests: six events in one, one in the other."""
     small = {"streams": {"Worker": [{"id": "ann", "events": [event(0, Helper="", Site="unheard of")]}]}}
     return [read_request(document, bundle).query for document in (example(), small)]
-
-
-def counted(count: Callable[[], object], name: str, **labels: str) -> float:
-    """By how much this grows meanwhile."""
-
-    def value() -> float:
-        return REGISTRY.get_sample_value(name, labels) or 0.0
-
-    before = value()
-    count()
-    return value() - before
 
 
 @pytest.mark.parametrize(

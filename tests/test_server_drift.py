@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY
+from counting import counted
 from server_example import KINDS, FakeEngine, event, example, write_example
 
 from eventmodel.bundle import Bundle
@@ -28,17 +28,6 @@ def queries(bundle: Bundle) -> list[Query]:
 @pytest.fixture
 def answers(bundle: Bundle, queries: list[Query]) -> list[Answer]:
     return FakeEngine(bundle).answer(queries)
-
-
-def counted(count: Callable[[], object], name: str, **labels: str) -> float:
-    """By how much this grows meanwhile."""
-
-    def value() -> float:
-        return REGISTRY.get_sample_value(name, labels) or 0.0
-
-    before = value()
-    count()
-    return value() - before
 
 
 def published(bundle: Bundle, queries: list[Query], answers: list[Answer]) -> Callable[[], None]:
