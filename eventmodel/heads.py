@@ -228,7 +228,7 @@ class Heads(nn.Module):
         scores = (features[:, None] @ pointer.keys).masked_fill(pointer.is_nothing[:, 0], _NEVER)
         copies = scores.float().softmax(-1).squeeze(1) * share  # (B, Q)
         if len(group) > 1:
-            copies = (copies[..., None] * copy_from.softmax(-1)[:, None]).reshape(len(source), -1)
+            copies = (copies[..., None] * copy_from.softmax(-1)[:, None]).flatten(1)
         vocabulary = F.linear(features, *output).float().softmax(-1) * (1 - share)
         return vocabulary.scatter_add(-1, source, copies).clamp_min(1e-30).log()
 

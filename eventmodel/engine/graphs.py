@@ -175,8 +175,7 @@ class ChainGraph(nn.Module):
         pointer, table = heads.pointer(keys, is_source[:, None]), events.embeddings()
         by_category, forced = source_ids.long().unbind(-1), forced.long()
         sources = {
-            group: torch.stack([by_category[of] for of in group], -1).reshape(len(hidden), -1)
-            for group in set(heads.siblings)
+            group: torch.stack([by_category[of] for of in group], -1).flatten(1) for group in set(heads.siblings)
         }
         sizes = self.model.sizes
         context = torch.zeros_like(hidden)
