@@ -151,8 +151,8 @@ class Heads(nn.Module):
         """
         peak = torch.stack([logits.float().amax(-1) for logits in output.logits], -1)  # (B, N, C)
         unscaled = (torch.cat(output.logits, -1).float() - peak[..., self.category_of]).exp()  # (B, N, V)
-        share = torch.sigmoid(output.copy_gate.float())  # (B, N, C)
-        vocabulary = unscaled * ((1 - share) / self._sum(unscaled))[..., self.category_of]
+        share, rest = shares(output.copy_gate.float())  # (B, N, C) each
+        vocabulary = unscaled * (rest / self._sum(unscaled))[..., self.category_of]
         of, copied = self.pair
         share = (output.copy_from.float().softmax(-1) * share[..., None])[:, :, of, copied]  # (B, N, pairs)
         copies = output.copy_scores.float().softmax(-1)[:, :, of] * share[..., None]  # (B, N, pairs, Q)
@@ -224,12 +224,13 @@ class Heads(nn.Module):
         weight = torch.cat((self.gate.weight, self.copied.weight[list(group)]))
         bias = torch.cat((self.gate.bias, self.copied_bias[category, list(group)]))
         gate, copy_from = F.linear(features, weight, bias).float().split((1, len(group)), -1)
-        share = torch.sigmoid(gate.masked_fill(pointer.is_empty[:, 0], _NEVER))  # (B, 1)
+        gate = gate.masked_fill(pointer.is_empty[:, 0], _NEVER)  # (B, 1)
         scores = (features[:, None] @ pointer.keys).masked_fill(pointer.is_nothing[:, 0], _NEVER)
+        share, rest = shares(gate)  # (B, 1) each
         copies = scores.float().softmax(-1).squeeze(1) * share  # (B, Q)
         if len(group) > 1:
             copies = (copies[..., None] * copy_from.softmax(-1)[:, None]).flatten(1)
-        vocabulary = F.linear(features, *output).float().softmax(-1) * (1 - share)
+        vocabulary = F.linear(features, *output).float().softmax(-1) * rest
         return vocabulary.scatter_add(-1, source, copies).clamp_min(1e-30).log()
 
     def target_log_probs(self, output: HeadOutput, target: Tensor, source: Tensor) -> Tensor:
@@ -259,6 +260,16 @@ class Heads(nn.Module):
         gate = output.copy_gate.float()
         # the floor keeps log and its gradient finite where nothing points at the target
         return torch.logaddexp(F.logsigmoid(-gate) + vocabulary, F.logsigmoid(gate) + copies.clamp_min(1e-20).log())
+
+
+def shares(gate: Tensor) -> tuple[Tensor, Tensor]:
+    """The probability of copying and that of the vocabulary, of gate logits, both to their last digit.
+
+    A sigmoid is right to seven decimals (ONNX Runtime's; and 1 - share to no more anywhere). Where nearly
+    all is copied and what is copied is not ``allowed``, all probability is in the decimals after those.
+    """
+    share, rest = torch.stack((gate, torch.zeros_like(gate)), -1).softmax(-1).unbind(-1)
+    return share, rest
 
 
 class Pointer(NamedTuple):

@@ -5,6 +5,7 @@ import warnings
 import torch
 import torch.nn.functional as F
 
+from eventmodel.heads import shares
 from eventmodel.layers import RMSNorm, Rotary
 
 
@@ -44,3 +45,10 @@ def test_rotary_positions_turn_each_pair_of_a_head_by_its_angle() -> None:
     expected = torch.stack((turned.real, turned.imag), -2).flatten(-3)
     found = Rotary(n_heads, width, length)(x, position)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_left_to_the_vocabulary_is_exact_however_sure_the_copying() -> None:
+    gate = torch.linspace(-40, 40, 81)
+    share, rest = shares(gate)
+    for found, logit in ((share, gate), (rest, -gate)):
+        torch.testing.assert_close(found.double(), torch.sigmoid(logit.double()), rtol=1e-5, atol=0)
