@@ -16,6 +16,7 @@ from eventmodel.bundle import Bundle, load_bundle, write_bundle
 from eventmodel.config import ModelConfig
 from eventmodel.engine.query import Answer, Query
 from eventmodel.engine.states import Statistics
+from eventmodel.request.reader import read_request
 from eventmodel.schema import Schema
 from eventmodel.surprise import entropy
 from server.engine import Engine
@@ -93,6 +94,12 @@ def write_example(path: Path, schema: dict[str, Any] = SCHEMA, **changes: Any) -
     path.mkdir(parents=True, exist_ok=True)
     write_bundle(bundle, path)
     return load_bundle(path)
+
+
+def two_queries(bundle: Bundle) -> list[Query]:
+    """Two requests: six events in one, one in the other."""
+    small = {"streams": {"Worker": [{"id": "ann", "events": [event(0, Helper="", Site="unheard of")]}]}}
+    return [read_request(document, bundle).query for document in (example(), small)]
 
 
 class FakeEngine:

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 import pytest
 from counting import counted
 from prometheus_client import REGISTRY
-from server_example import FakeEngine, event, example, write_example
+from server_example import FakeEngine, two_queries, write_example
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Query
-from eventmodel.request.reader import read_request
 from server.counted_engine import CountedEngine
 
 
@@ -21,9 +20,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def queries(bundle: Bundle) -> list[Query]:
-    """Two requests: six events in one, one in the other."""
-    small = {"streams": {"Worker": [{"id": "ann", "events": [event(0, Helper="", Site="unheard of")]}]}}
-    return [read_request(document, bundle).query for document in (example(), small)]
+    return two_queries(bundle)
 
 
 @pytest.mark.parametrize(

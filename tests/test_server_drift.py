@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from counting import counted
-from server_example import KINDS, FakeEngine, event, example, write_example
+from server_example import KINDS, FakeEngine, event, two_queries, write_example
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
@@ -20,9 +20,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def queries(bundle: Bundle) -> list[Query]:
-    """Two requests: six events in one, one in the other."""
-    small = {"streams": {"Worker": [{"id": "ann", "events": [event(0, Helper="", Site="unheard of")]}]}}
-    return [read_request(document, bundle).query for document in (example(), small)]
+    return two_queries(bundle)
 
 
 @pytest.fixture
