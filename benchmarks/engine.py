@@ -74,25 +74,16 @@ def random_queries(bundle: Bundle, n: int, events: int | None, seed: int, horizo
     random = np.random.default_rng(seed)
     sizes, now = np.array(bundle.codec.sizes), 1_700_000_000 * MICROSECONDS
 
-    def history(most: int) -> Histories:
-        length = int(random.integers(0, most + 1)) if events is None else min(events, most)
-        ids = random.integers(0, sizes, (length, len(sizes)), np.int32)
-        ago = np.sort(random.integers(1, 10**6, length))[::-1] * MICROSECONDS
-        return Histories(
-            Events(ids, now - ago, np.zeros(length, np.int32)), np.array([length], np.int32), np.ones(1, np.int32)
-        )
+    most = np.array([bundle.history_length(stream) for stream in bundle.schema.streams])
 
-    return [
-        Query(
-            tuple(history(bundle.history_length(stream)) for stream in bundle.schema.streams),
-            now,
-            0,
-            horizon,
-            None,
-            None,
-        )
-        for _ in range(n)
-    ]
+    def histories() -> Histories:
+        lengths = random.integers(0, most + 1) if events is None else np.minimum(events, most)
+        ids = random.integers(0, sizes, (lengths.sum(), len(sizes)), np.int32)
+        ago = np.concatenate([np.sort(random.integers(1, 10**6, n))[::-1] for n in lengths]) * MICROSECONDS
+        of_events = Events(ids, now - ago, np.zeros(len(ids), np.int32))
+        return Histories(of_events, lengths.astype(np.int32), np.ones(len(most), np.int32), (1,) * len(most))
+
+    return [Query(histories(), now, 0, horizon, None, None) for _ in range(n)]
 
 
 def flops(config: ModelConfig, sizes: Sequence[int], streams: int, events: int) -> dict[str, float]:

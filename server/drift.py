@@ -42,7 +42,7 @@ class DriftCounters:
 
     def count(self, queries: Sequence[Query], answers: Sequence[Answer]) -> None:
         """Add up the known values that were read, and the probabilities of what is likely next."""
-        read = np.concatenate([histories.events.ids for query in queries for histories in query.streams])
+        read = np.concatenate([query.histories.events.ids for query in queries])
         known = np.ones(len(read), np.float32) @ (read != 0).astype(np.float32)  # the quickest way to count by column
         next_event = np.stack([answer.log_probs[0] for answer in answers])
         top1 = np.exp(np.maximum.reduceat(next_event, self._starts, axis=1)).sum(0)

@@ -2,11 +2,11 @@
 
 import asyncio
 import itertools
-import pickle
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from litserve.server import RegularRequestHandler
@@ -17,15 +17,18 @@ from starlette.responses import Response
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import read_request
-from eventmodel.request.rendering import render
+from eventmodel.request.reader import PredictRequest, read_requests
+from eventmodel.request.rendering import Answered, render_all
 from server.body import read_document
 from server.drift import count_unknown
 from server.errors import client_gone, model_died, queue_full
 from server.metrics import HISTORY_EVENTS, IN_STAGE, QUEUE_DEPTH
 from server.model_status import ModelStatus
+from server.together import Together
 from server.transport import Cancel, Item, Reply, RequestQueue
 
+_AT_ONCE = 16
+"""Requests that are read, or answers that are rendered, at once: beyond that, little is saved."""
 _LOOK_S = 0.1
 """How often an HTTP process looks whether the model process is still the same one."""
 
@@ -34,7 +37,7 @@ _LOOK_S = 0.1
 class Pending(ResponseBufferItem):
     """A request that the model has and that is not answered, as LitServe's receiving task finds it."""
 
-    message: bytes = b""
+    item: Item | None = None
     """What was sent, to be sent again if the model process dies before it begins."""
 
     def end(self, answer: Answer | RequestError | None) -> None:
@@ -55,6 +58,7 @@ class ModelClient:
 
     def __init__(self, queue: RequestQueue, pending: dict[int, Pending], limit: int, status: ModelStatus) -> None:
         self._queue, self._pending, self._limit, self._status = queue, pending, limit, status
+        self._outbox: list[Item | Cancel] = []
         self._uids: Iterator[int] = iter(())
         self._generation = 0
 
@@ -84,19 +88,18 @@ class ModelClient:
         uid, scope, now = next(self._uids), http.scope, time.monotonic()
         IN_STAGE["parse"].observe(now - scope["started"])
         item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], query)
-        message = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-        pending = self._pending[uid] = Pending(asyncio.Event(), message=message)
+        pending = self._pending[uid] = Pending(asyncio.Event(), item=item)
         gone = asyncio.create_task(_end_when_gone(http, pending))
         QUEUE_DEPTH.inc()
         try:
-            self._queue.put(message)
+            self._post(item)
             await pending.event.wait()
         finally:
             gone.cancel()
             QUEUE_DEPTH.dec()
             del self._pending[uid]
             if pending.response is None or pending.response[0] is None:
-                self._queue.put(pickle.dumps(Cancel(uid)))
+                self._post(Cancel(uid))
         assert pending.response is not None
         reply = pending.response[0]
         if reply is None:
@@ -115,12 +118,24 @@ class ModelClient:
             if self._generation != self._status.generation:
                 self._connect()
                 lost = self._status.lost
+                self._outbox.clear()  # whatever is in it and still wanted is pending
                 for uid, pending in self._pending.items():
                     if uid in lost:
                         pending.end(model_died())
-                    elif not pending.event.is_set():
-                        self._queue.put(pending.message)
+                    elif pending.item is not None and not pending.event.is_set():
+                        self._post(pending.item)
             await asyncio.sleep(_LOOK_S)
+
+    def _post(self, message: Item | Cancel) -> None:
+        """Send at the end of this turn of the event loop, together with what others send."""
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._outbox.append(message)
+
+    def _send(self) -> None:
+        if self._outbox:
+            self._queue.put(self._outbox)
+            self._outbox.clear()
 
     def _connect(self) -> None:
         self._generation = self._status.generation
@@ -132,6 +147,10 @@ async def _end_when_gone(http: Request, pending: Pending) -> None:
     while (await http.receive())["type"] != "http.disconnect":
         pass
     pending.end(None)
+
+
+def _bodies(bundle: Bundle, answered: Sequence[Answered]) -> list[bytes]:
+    return [orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in render_all(bundle, answered)]
 
 
 class PredictHandler(RegularRequestHandler):
@@ -149,6 +168,8 @@ class PredictHandler(RegularRequestHandler):
     ) -> None:
         super().__init__(lit_api, server)
         self.client, self.bundle, self.max_body_bytes = client, bundle, max_body_bytes
+        self._read = Together[object, PredictRequest](partial(read_requests, bundle=bundle), _AT_ONCE)
+        self._render = Together[Answered, bytes](partial(_bodies, bundle), _AT_ONCE)
 
     async def handle_request(self, request: Request, request_type: object) -> Response:
         """Read, ask and render.
@@ -156,9 +177,8 @@ class PredictHandler(RegularRequestHandler):
         Raises:
             RequestError: the request cannot be read, or not be answered.
         """
-        read = read_request(await read_document(request, self.max_body_bytes), self.bundle)
+        read = await self._read(await read_document(request, self.max_body_bytes))
         HISTORY_EVENTS.observe(read.n_events)
         count_unknown(self.bundle.codec, read.unknown)
         answer = await self.client.ask(read.query, request, self.server.app.response_queue_id)
-        body = orjson.dumps(render(self.bundle, read, answer), option=orjson.OPT_SERIALIZE_NUMPY)
-        return Response(body, media_type="application/json")
+        return Response(await self._render((read, answer)), media_type="application/json")

@@ -4,11 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from litserve import LitAPI
 from litserve.loops import LitLoop
-from litserve.utils import LitAPIStatus, LoopResponseType
 
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.errors import RequestError
@@ -21,7 +20,8 @@ logger = logging.getLogger("eventmodel")
 
 _BEAT_S = 1.0
 
-Send = Callable[[Item, Answer | RequestError], None]
+Answered = tuple[Item, Answer | RequestError]
+Send = Callable[[Sequence[Answered]], None]
 
 
 class Model(Protocol):
@@ -62,12 +62,13 @@ class QueueLoop(LitLoop):
         """LitServe calls this once, in the model process; it ends when the model is broken."""
         status = workers_setup_status
 
-        def send(item: Item, answer: Answer | RequestError) -> None:
-            # An error is an answer as well: it pickles, and LitServe has nothing to interpret.
-            ok: Any = LitAPIStatus.OK  # a string, whatever the annotation says
-            uid: Any = item.uid
-            reply = Reply(answer, time.monotonic())
-            self.put_response(transport, item.consumer, uid, reply, ok, LoopResponseType.REGULAR)
+        def send(answered: Sequence[Answered]) -> None:
+            now = time.monotonic()
+            replies: dict[int, list[tuple[int, Reply]]] = {}
+            for item, answer in answered:
+                replies.setdefault(item.consumer, []).append((item.uid, Reply(answer, now)))
+            for consumer, of_consumer in replies.items():
+                transport.send(of_consumer, consumer)
 
         def beat() -> None:
             status.beat()
@@ -135,11 +136,10 @@ def answer(model: Model, batch: Sequence[Item], send: Send) -> None:
             _answer_singly(model, batch, send)
             return
         logger.exception("The model failed on a request.", extra={"request_id": batch[0].request_id})
-        send(batch[0], internal_error())
+        send([(batch[0], internal_error())])
         _check(model)
     else:
-        for item, result in zip(batch, answers, strict=True):
-            send(item, result)
+        send(list(zip(batch, answers, strict=True)))
     BATCH_SIZE.observe(len(batch))
     BATCH_SECONDS.observe(time.monotonic() - started)
     for item in batch:
@@ -151,8 +151,7 @@ def _answer_singly(model: Model, batch: Sequence[Item], send: Send) -> None:
         try:
             answer(model, [item], send)
         except BrokenModel:
-            for other in batch[i + 1 :]:
-                send(other, internal_error())
+            send([(other, internal_error()) for other in batch[i + 1 :]])
             raise
 
 

@@ -131,7 +131,7 @@ class FakeEngine:
         return answers
 
     def _answer(self, query: Query) -> Answer:
-        kinds = {KINDS[k - 1] for k in query.streams[0].events.ids[:, 0] if k}
+        kinds = {KINDS[k - 1] for k in query.histories.events.ids[:, 0] if k}
         if "fail" in kinds:
             raise FloatingPointError("the engine fails on purpose")
         if "sleep" in kinds:
@@ -141,7 +141,8 @@ class FakeEngine:
         if "hang" in kinds:
             time.sleep(1000)
         self.is_spoilt |= "spoil" in kinds
-        content = b"".join(h.events.ids.tobytes() + h.events.timestamp.tobytes() for h in query.streams)
+        events = query.histories.events
+        content = events.ids.tobytes() + events.timestamp.tobytes()
         seed = hashlib.sha256(content + query.now.to_bytes(8, "big", signed=True)).digest()
         logits = np.random.default_rng(list(seed)).normal(size=(query.horizon, self.start[-1])).astype(np.float32)
         if query.allowed is not None:

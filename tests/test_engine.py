@@ -25,30 +25,32 @@ def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Engine:
     return open_engine(bundle, request.param, "cpu", threads=1)
 
 
-def histories(log: EventLog, rows: list[np.ndarray], ids: list[int]) -> Histories:
+def histories(log: EventLog, rows: list[np.ndarray], ids: list[int], entities: tuple[int, ...]) -> Histories:
     every = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64)
     events = Events(*(column[every] for column in log.events))
-    return Histories(events, np.array([len(r) for r in rows], np.int32), np.array(ids, np.int32))
+    return Histories(events, np.array([len(r) for r in rows], np.int32), np.array(ids, np.int32), entities)
 
 
 def query(log: EventLog, bundle: Bundle, position: int, **changes: object) -> Query:
     """What a client would send at an event of the log."""
     focus, last_row = int(log.focus.entity[position]), int(log.focus.rows[position])
     read = read_histories(log.schema, log.streams, focus, last_row, bundle.config.context_length)
-    streams = []
+    rows, ids = [], []
     for stream in log.schema.streams:
-        ids = log.streams[stream.name].vocabulary_id if stream.keys else [0]  # entity -1 is the last of one
-        chosen = read[stream.name]
-        streams.append(histories(log, [h.rows for h in chosen], [int(ids[h.entity]) for h in chosen]))
+        known = log.streams[stream.name].vocabulary_id if stream.keys else [0]  # entity -1 is the last of one
+        rows += [h.rows for h in read[stream.name]]
+        ids += [int(known[h.entity]) for h in read[stream.name]]
     now = int(log.events.timestamp[last_row])
-    plain = Query(tuple(streams), now, 0, horizon=1, allowed=None, observed=None)
+    entities = tuple(len(read[stream.name]) for stream in log.schema.streams)
+    plain = Query(histories(log, rows, ids, entities), now, 0, horizon=1, allowed=None, observed=None)
     return plain._replace(**changes)
 
 
 def empty_query(log: EventLog, now: int) -> Query:
     """Nothing is known but the names of the entities."""
-    nobody = [histories(log, [np.empty(0, np.int64)], [0]) for _ in log.schema.streams]
-    return Query(tuple(nobody), now, 0, horizon=3, allowed=None, observed=None)
+    n = len(log.schema.streams)
+    nobody = histories(log, [np.empty(0, np.int64)] * n, [0] * n, (1,) * n)
+    return Query(nobody, now, 0, horizon=3, allowed=None, observed=None)
 
 
 @pytest.fixture(scope="module")

@@ -229,28 +229,26 @@ def test_columns_and_rows_equal_objects(bundle: Bundle) -> None:
     for entities in body["streams"].values():
         for entity in entities:
             entity["events"] = as_rows(entity["events"])
-    for mine, theirs in zip(read(bundle, body).query.streams, objects.query.streams, strict=True):
-        for a, b in zip((*mine.events, *mine[1:]), (*theirs.events, *theirs[1:]), strict=True):
-            np.testing.assert_array_equal(a, b)
+    mine, theirs = read(bundle, body).query.histories, objects.query.histories
+    for a, b in zip((*mine.events, *mine[1:]), (*theirs.events, *theirs[1:]), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_arrays_are_those_of_the_codec(bundle: Bundle) -> None:
-    worker, case, time = read(bundle, example()).query.streams
+    histories = read(bundle, example()).query.histories
     events = example()["streams"]["Worker"][0]["events"]
     for row, record in enumerate(events):
-        np.testing.assert_array_equal(worker.events.ids[row], bundle.codec.encode_record(record).ids[0])
-    assert worker.length.tolist() == [3, 2]
-    assert worker.vocabulary_id.tolist() == [1, 2]
-    assert case.length.tolist() == [1]
-    assert case.vocabulary_id.tolist() == [0]
-    assert time.length.tolist() == [2]
+        np.testing.assert_array_equal(histories.events.ids[row], bundle.codec.encode_record(record).ids[0])
+    assert histories.entities == (2, 1, 1)
+    assert histories.length.tolist() == [3, 2, 1, 2]
+    assert histories.vocabulary_id.tolist() == [1, 2, 0, 0]
 
 
 def test_the_focus_comes_first(bundle: Bundle) -> None:
     request = read(bundle, changed("focus", to="bob"))
     assert request.focus == "bob"
-    assert request.query.streams[0].length.tolist() == [2, 3]
-    assert request.query.streams[0].vocabulary_id.tolist() == [2, 1]
+    assert request.query.histories.length[:2].tolist() == [2, 3]
+    assert request.query.histories.vocabulary_id[:2].tolist() == [2, 1]
 
 
 def test_an_error_is_named_by_its_place_in_the_body_where_the_focus_was_moved(bundle: Bundle) -> None:
@@ -265,8 +263,7 @@ def test_the_only_entity_is_the_focus(bundle: Bundle) -> None:
 
 def test_a_stream_left_out_has_no_entities(bundle: Bundle) -> None:
     request = read(bundle, without("streams", "Case"))
-    assert request.query.streams[1].length.tolist() == []
-    assert request.query.streams[1].events.ids.shape == (0, len(bundle.schema.categories))
+    assert request.query.histories.entities == (2, 0, 1)
 
 
 def test_now_is_the_latest_events_time_unless_it_is_given(bundle: Bundle) -> None:
@@ -278,8 +275,8 @@ def test_now_is_the_latest_events_time_unless_it_is_given(bundle: Bundle) -> Non
 def test_an_empty_history_can_be_predicted_from(bundle: Bundle) -> None:
     body = {"streams": {"Worker": [{"id": "new", "events": []}]}, "now": "2026-01-29T08:00:00"}
     query = read(bundle, body).query
-    assert query.streams[0].length.tolist() == [0]
-    assert query.streams[0].vocabulary_id.tolist() == [0]
+    assert query.histories.length[0] == 0
+    assert query.histories.vocabulary_id[0] == 0
 
 
 def test_defaults_ask_for_one_event_in_every_category(bundle: Bundle) -> None:

@@ -47,7 +47,7 @@ def test_values_that_are_known_are_counted_by_category_and_blanks_are_not(
     def known(category: str) -> float:
         return counted(count, "eventmodel_values_total", category=category, kind="known")
 
-    n_events = sum(len(histories.events.ids) for query in queries for histories in query.streams)
+    n_events = sum(len(query.histories.events.ids) for query in queries)
     assert (known("Kind"), known("Time_Event_Hour")) == (n_events, n_events)
     assert (known("Hours"), known("Helper"), known("Site")) == (1, 2, n_events - 1)
 

@@ -12,7 +12,7 @@ import uvicorn
 from litserve.loops import LitLoop, inference_worker
 from litserve.server import RegularRequestHandler, response_queue_to_buffer
 from litserve.transport.base import MessageTransport
-from litserve.utils import LitAPIStatus, ResponseBufferItem, WorkerSetupStatus
+from litserve.utils import ResponseBufferItem, WorkerSetupStatus
 
 from server.lit_server import EventServer
 from server.model_status import ModelStatus
@@ -116,15 +116,6 @@ def test_a_loop_is_called_once_with_the_queue_and_the_transport() -> None:
     ours = ["lit_api", "device", "worker_id", "request_queue", "transport", "workers_setup_status", "callback_runner"]
     assert parameters(LitLoop.__call__) == ours
     assert "    loop(\n" in source(inference_worker)
-
-
-def test_a_loop_answers_through_put_response() -> None:
-    names = ["transport", "response_queue_id", "uid", "response_data", "status", "response_type"]
-    assert parameters(LitLoop.put_response) == names
-    assert "transport.send((uid, (response_data, status, response_type, self.worker_id)), consumer_id" in source(
-        LitLoop.put_response
-    )
-    assert LitAPIStatus.OK == "OK"
 
 
 def test_the_receiving_task_fills_the_buffer_by_uid() -> None:

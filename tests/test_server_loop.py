@@ -78,7 +78,7 @@ def answers_of(model: Upper, *queries: str) -> list[Any]:
     sent: dict[int, Any] = {}
     batch = [item(i, query) for i, query in enumerate(queries)]
     with suppress(BrokenModel):
-        answer(model, batch, lambda item, result: sent.update({item.uid: result}))
+        answer(model, batch, lambda answered: sent.update({item.uid: result for item, result in answered}))
     return [getattr(sent[i], "status", sent[i]) for i in range(len(batch))]
 
 
@@ -92,7 +92,7 @@ def test_a_model_that_fails_on_its_example_too_is_broken_and_everybody_is_told()
     model.is_broken = True
     assert answers_of(model, "a", "b", "c") == [500, 500, 500]
     with pytest.raises(BrokenModel):
-        answer(model, [item(1)], lambda item, result: None)
+        answer(model, [item(1)], lambda answered: None)
 
 
 def test_every_answer_crosses_between_processes() -> None:

@@ -182,10 +182,11 @@ class Engine:
 
     def _last_read(self, query: Query) -> int | None:
         """Time of the newest event that the decoder reads; None where it reads none."""
-        histories = query.streams[self._focus]
-        if self.config.focus_events == 0 or len(histories.length) == 0 or histories.length[0] == 0:
+        _, length, _, entities = query.histories
+        first = sum(entities[: self._focus])
+        if self.config.focus_events == 0 or entities[self._focus] == 0 or length[first] == 0:
             return None
-        return int(histories.events.timestamp[histories.length[0] - 1])
+        return int(query.histories.events.timestamp[length[: first + 1].sum() - 1])
 
     def _restrict(self, log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Give the allowed ids of each category all of its probability: (B, V)."""

@@ -1,4 +1,4 @@
-"""Queries laid out as a small log: one table per stream, and the rows that each query reads.
+"""Queries laid out as a small log: one table, and the rows of it that each query reads.
 
 From here on the engine's batches are built by the very functions that build training's.
 """
@@ -19,22 +19,25 @@ def lay_out(
     queries: Sequence[Query], schema: Schema, config: ModelConfig
 ) -> tuple[list[tuple[str, StreamRows]], DecoderInputs]:
     """All queries together: the histories to encode, by stream, and what decodes the first future event."""
+    histories = [query.histories for query in queries]
+    events = Events(*(np.concatenate(columns) for columns in zip(*(h.events for h in histories), strict=True)))
+    lengths = np.concatenate([h.length for h in histories]).astype(np.int64)
+    ends = np.cumsum(lengths)
+    vocabulary_ids = np.concatenate([h.vocabulary_id for h in histories])
+    counts = np.array([h.entities for h in histories])  # (B, kinds)
+    kinds = np.repeat(np.tile(np.arange(counts.shape[1]), len(queries)), counts.reshape(-1))
+
     streams = []
     past = np.full((len(queries), config.focus_events), -1)
     focus = [stream.name for stream in schema.streams].index(schema.focus)
     for kind, stream in enumerate(schema.streams):
-        histories = [query.streams[kind] for query in queries]
-        count = np.array([len(h.length) for h in histories])
-        events = Events(*(np.concatenate(columns) for columns in zip(*(h.events for h in histories), strict=True)))
-        length = np.concatenate([h.length for h in histories]).astype(np.int64)
-        end = np.cumsum(length)
-        longest = int(length.max(initial=1))
-        width = max(min(longest, history_length(stream, config.context_length)), 1)
+        of_kind = np.flatnonzero(kinds == kind)
+        length, end, count = lengths[of_kind], ends[of_kind], counts[:, kind]
+        width = max(min(int(length.max(initial=1)), history_length(stream, config.context_length)), 1)
         slot = np.arange(stream.max_entities)
         first = np.cumsum(count) - count
         entity = np.where(slot < count[:, None], first[:, None] + slot, -1)
-        ids = np.concatenate([h.vocabulary_id for h in histories])
-        streams.append(StreamRows(events, window(end, length, width), entity, ids))
+        streams.append(StreamRows(events, window(end, length, width), entity, vocabulary_ids[of_kind]))
         if kind == focus:  # a query's first entity of this stream
             has_focus = entity[:, 0] >= 0
             at = np.maximum(entity[has_focus, 0], 0)

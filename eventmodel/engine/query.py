@@ -8,11 +8,15 @@ from eventmodel.codec import Events
 
 
 class Histories(NamedTuple):
-    """The entities of one stream in one query; their events one after the other."""
+    """The E entities of a query, those of one stream after those of another, in the schema's order.
 
-    events: Events  # all entities' events, (n, C) ids and so on
+    In the focus stream the focus comes first.
+    """
+
+    events: Events  # n events, one entity's after another's, oldest first
     length: np.ndarray  # (E,) int32: number of events of each entity
     vocabulary_id: np.ndarray  # (E,) int32: each entity in the vocabulary of its category, 0 if none
+    entities: tuple[int, ...]  # of each stream
 
 
 class Sampling(NamedTuple):
@@ -31,8 +35,7 @@ class Sampling(NamedTuple):
 class Query(NamedTuple):
     """One request: what happened, and what is asked about what comes next."""
 
-    streams: tuple[Histories, ...]
-    """In the schema's order. In the focus stream the focus comes first."""
+    histories: Histories
     now: int
     """Microseconds, as in ``Moment.timestamp``."""
     now_utc_offset: int

@@ -1,8 +1,8 @@
 """The histories of a request: one stream's part of the document to the arrays of its entities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -35,8 +35,8 @@ class Entity:
         return f"{self.rows_loc}[{row}].{field}"
 
 
-class EncodedStream(NamedTuple):
-    """A stream in arrays, and what its values were like."""
+class EncodedHistories(NamedTuple):
+    """One request's histories in arrays, and what their values were like."""
 
     histories: Histories
     unknown: np.ndarray
@@ -214,20 +214,19 @@ def _check_length(bundle: Bundle, stream: Stream, n_events: int, loc: str) -> No
         )
 
 
-def encode_streams(bundle: Bundle, by_stream: Mapping[str, Sequence[Entity]]) -> list[EncodedStream]:
-    """Encode the events of all entities, together: a column at a time is quick, and the longer the better.
+def encode_histories(bundle: Bundle, requests: Sequence[Mapping[str, Sequence[Entity]]]) -> list[EncodedHistories]:
+    """Encode the events of all entities of some requests, together: the longer a column, the less each value costs.
 
     Args:
-        by_stream: the entities of every stream, in the order in which the query is to have them.
-
-    Returns:
-        In the order of the schema's streams.
+        requests: of each, the entities of every stream, in the order in which the query is to have them.
 
     Raises:
-        RequestError: a value that cannot be read, events out of order, or an event of another entity.
+        RequestError: a value that cannot be read, events out of order, or an event of another entity; the first
+            one of them all, whichever request it is in.
     """
     codec, streams = bundle.codec, bundle.schema.streams
-    entities = [entity for stream in streams for entity in by_stream[stream.name]]
+    owned = [(stream, entity) for request in requests for stream in streams for entity in request[stream.name]]
+    entities = [entity for _, entity in owned]
     length = np.array([entity.n_events for entity in entities], np.int32)
     start = np.concatenate([[0], np.cumsum(length)])
     n = int(start[-1])
@@ -236,11 +235,7 @@ def encode_streams(bundle: Bundle, by_stream: Mapping[str, Sequence[Entity]]) ->
         index = int(np.searchsorted(start, row, side="right")) - 1
         return entities[index], row - int(start[index])
 
-    names = dict.fromkeys(chain.from_iterable(entity.columns for entity in entities))
-    columns: dict[str, list[object]] = {name: [] for name in names}
-    for entity in entities:
-        for name, column in columns.items():
-            column.extend(entity.columns.get(name) or [None] * entity.n_events)
+    columns = _joined(entities)
     try:
         events, unknown = codec.encode_counted(columns, n)
     except EncodeError as error:
@@ -249,36 +244,48 @@ def encode_streams(bundle: Bundle, by_stream: Mapping[str, Sequence[Entity]]) ->
         value = columns[field][error.row] if field in columns else None
         raise unreadable(bundle.schema, field, value, error.message, entity.event_loc(row, field)) from None
 
-    later = np.diff(events.timestamp) >= 0
-    later[start[1:-1][(start[1:-1] > 0) & (start[1:-1] < n)] - 1] = True  # the next entity starts anew
-    if not later.all():
-        entity, row = place(int(np.argmin(later)) + 1)
+    earlier = events.timestamp[1:] < events.timestamp[:-1]
+    earlier[start[1:-1][(start[1:-1] > 0) & (start[1:-1] < n)] - 1] = False  # the next entity starts anew
+    if earlier.any():
+        entity, row = place(int(np.argmax(earlier)) + 1)
         raise RequestError(
             "out_of_order",
             entity.event_loc(row, bundle.schema.order_by),
             "the event is earlier than the one before it",
             "Sort each entity's events oldest first; equal times keep the order of the log.",
         )
+    for stream, entity in owned:
+        _check_owner(stream, entity)
 
+    ids = vocabulary_ids(codec, ((stream, entity.id) for stream, entity in owned))
+    unknown_at, category = np.nonzero(unknown)
     result, first = [], 0
-    for stream in streams:
-        own = by_stream[stream.name]
-        for entity in own:
-            _check_owner(stream, entity)
-        rows = slice(start[first], start[first + len(own)])
-        of_stream = Events(*(column[rows] for column in events))
-        ids = vocabulary_ids(codec, stream, [entity.id for entity in own])
-        histories = Histories(of_stream, length[first : first + len(own)], ids)
-        result.append(EncodedStream(histories, np.nonzero(unknown[rows])[1]))
-        first += len(own)
+    for request in requests:
+        counts = tuple(len(request[stream.name]) for stream in streams)
+        own = slice(first, first + sum(counts))
+        rows = slice(start[own.start], start[own.stop])
+        histories = Histories(Events(*(column[rows] for column in events)), length[own], ids[own], counts)
+        result.append(
+            EncodedHistories(histories, category[slice(*np.searchsorted(unknown_at, (rows.start, rows.stop)))])
+        )
+        first = own.stop
     return result
 
 
-def vocabulary_ids(codec: Codec, stream: Stream, entities: Sequence[str | None]) -> np.ndarray:
-    """(E,) int32: each entity in the vocabulary of its category, 0 if none."""
-    category = codec.schema.key_category(stream)
-    id_of = codec.id_of[category] if category is not None else {}
-    return np.array([id_of.get(entity or "", 0) for entity in entities], np.int32)
+def _joined(entities: Sequence[Entity]) -> dict[str, list[object]]:
+    """The columns of all entities, one entity after the other."""
+    columns: dict[str, list[object]] = {name: [] for entity in entities for name in entity.columns}
+    for entity in entities:
+        for name, column in columns.items():
+            column.extend(entity.columns.get(name) or repeat(None, entity.n_events))
+    return columns
+
+
+def vocabulary_ids(codec: Codec, entities: Iterable[tuple[Stream, str | None]]) -> np.ndarray:
+    """(E,) int32: each entity in the vocabulary of its stream's category, 0 if none."""
+    category = {stream.name: codec.schema.key_category(stream) for stream in codec.schema.streams}
+    known = {name: codec.id_of[of] if of is not None else {} for name, of in category.items()}
+    return np.array([known[stream.name].get(id_ or "", 0) for stream, id_ in entities], np.int32)
 
 
 def _check_owner(stream: Stream, entity: Entity) -> None:

@@ -1,20 +1,21 @@
 """A request document to a query: everything that can be checked is checked here, without HTTP and without torch."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from eventmodel.bundle import Bundle
-from eventmodel.codec import Codec, EncodeError, Moment
+from eventmodel.codec import Codec, EncodeError, Events, Moment
 from eventmodel.engine.query import Query, Sampling
 from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of, quoted
 from eventmodel.request.histories import (
-    EncodedStream,
+    EncodedHistories,
     Entity,
     as_text,
-    encode_streams,
+    encode_histories,
     read_entities,
     unknown_field,
     unreadable,
@@ -65,6 +66,14 @@ class PredictRequest(NamedTuple):
     """Events in all histories together."""
 
 
+class _Outline(NamedTuple):
+    """A request whose structure is checked, and the values of its events are not."""
+
+    asked: Mapping[str, object]
+    entities: dict[str, list[Entity]]
+    focus: str
+
+
 def read_request(document: object, bundle: Bundle) -> PredictRequest:
     """Check a request and turn it into arrays. A key whose value is None counts as left out.
 
@@ -74,25 +83,41 @@ def read_request(document: object, bundle: Bundle) -> PredictRequest:
     Raises:
         RequestError: names the first place that is wrong, and what to send instead.
     """
-    schema, codec = bundle.schema, bundle.codec
+    return read_requests([document], bundle)[0]
+
+
+def read_requests(documents: Sequence[object], bundle: Bundle) -> list[PredictRequest]:
+    """Read some requests at once, which costs less than one by one.
+
+    Raises:
+        RequestError: one of them is wrong; which one shows when each is read alone.
+    """
+    outlines = [_outline(document, bundle) for document in documents]
+    encoded = encode_histories(bundle, [outline.entities for outline in outlines])
+    return [_complete(*each, bundle) for each in zip(outlines, encoded, strict=True)]
+
+
+def _outline(document: object, bundle: Bundle) -> _Outline:
     asked = check_keys(document, KEYS)
     entities = _read_streams(bundle, asked.get("streams"))
-    focus = _move_focus_first(schema, entities, asked.get("focus"))
-    streams = encode_streams(bundle, entities)
-    now = _read_now(codec, streams, asked.get("now"))
-    for stream, encoded in zip(schema.streams, streams, strict=True):
-        _check_not_after(now, schema, entities[stream.name], encoded)
-    return read_question(asked, bundle, focus, now, streams)
+    return _Outline(asked, entities, _move_focus_first(bundle.schema, entities, asked.get("focus")))
+
+
+def _complete(outline: _Outline, encoded: EncodedHistories, bundle: Bundle) -> PredictRequest:
+    asked, entities, focus = outline
+    now = _read_now(bundle.codec, encoded.histories.events, asked.get("now"))
+    _check_not_after(now, bundle.schema, entities, encoded.histories.events)
+    return read_question(asked, bundle, focus, now, encoded)
 
 
 def read_question(
-    asked: Mapping[str, object], bundle: Bundle, focus: str, now: Moment, streams: Sequence[EncodedStream]
+    asked: Mapping[str, object], bundle: Bundle, focus: str, now: Moment, encoded: EncodedHistories
 ) -> PredictRequest:
     """Check what is asked, and put it beside what is known.
 
     Args:
         asked: the keys of ``Question``; others are not looked at.
-        streams: in the schema's order; in the focus stream the focus comes first.
+        encoded: what is known.
 
     Raises:
         RequestError: names the first place that is wrong, and what to send instead.
@@ -100,7 +125,7 @@ def read_question(
     schema, codec = bundle.schema, bundle.codec
     observed, unknown_observed = _read_observed(codec, now, focus, asked.get("observed"))
     query = Query(
-        streams=tuple(stream.histories for stream in streams),
+        histories=encoded.histories,
         now=now.timestamp,
         now_utc_offset=now.utc_offset,
         horizon=_read_horizon(asked.get("horizon"), bundle.max_horizon),
@@ -114,8 +139,8 @@ def read_question(
         focus=focus,
         top_k=_read_top_k(asked.get("top_k")),
         categories=_read_categories(schema, asked.get("categories")),
-        unknown=np.concatenate([unknown_observed, *(stream.unknown for stream in streams)]),
-        n_events=sum(len(stream.histories.events.timestamp) for stream in streams),
+        unknown=np.concatenate([unknown_observed, encoded.unknown]),
+        n_events=len(encoded.histories.events.timestamp),
     )
 
 
@@ -195,42 +220,36 @@ def _move_focus_first(schema: Schema, entities: dict[str, list[Entity]], value: 
     return focus
 
 
-def _read_now(codec: Codec, streams: Sequence[EncodedStream], value: object) -> Moment:
+def _read_now(codec: Codec, events: Events, value: object) -> Moment:
     if value is None or value == "":
-        newest = [
-            Moment(int(events.timestamp[i]), int(events.utc_offset[i]))
-            for events in (stream.histories.events for stream in streams)
-            if len(events.timestamp)
-            for i in (int(np.argmax(events.timestamp)),)
-        ]
-        if not newest:
+        if not len(events.timestamp):
             raise RequestError(
                 "missing_now",
                 "now",
                 "all histories are empty, so there is no latest event to take the time from",
                 "Send now, the moment of the prediction.",
             )
-        return max(newest)
+        newest = events.timestamp.max()
+        return Moment(int(newest), int(events.utc_offset[events.timestamp == newest].max()))
     try:
         return codec.moment(value)
     except ValueError as error:
         raise unreadable(codec.schema, codec.schema.order_by, value, str(error), "now") from None
 
 
-def _check_not_after(now: Moment, schema: Schema, entities: list[Entity], stream: EncodedStream) -> None:
-    timestamp, length = stream.histories.events.timestamp, stream.histories.length
-    if len(timestamp) == 0 or timestamp.max() <= now.timestamp:
+def _check_not_after(now: Moment, schema: Schema, entities: Mapping[str, Sequence[Entity]], events: Events) -> None:
+    if events.timestamp.max(initial=now.timestamp) == now.timestamp:
         return
-    row = int(np.argmax(timestamp > now.timestamp))
-    for entity, n in zip(entities, length, strict=True):
-        if row < n:
+    row = int(np.argmax(events.timestamp > now.timestamp))
+    for entity in chain.from_iterable(entities[stream.name] for stream in schema.streams):
+        if row < entity.n_events:
             raise RequestError(
                 "event_after_now",
                 entity.event_loc(row, schema.order_by),
                 "the event is later than now",
                 "Leave out what happens after now, or move now.",
             )
-        row -= int(n)
+        row -= entity.n_events
 
 
 def _read_horizon(value: object, limit: int) -> int:

@@ -14,7 +14,7 @@ from eventmodel.event_log import entity_names, index_stream
 from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
 from eventmodel.request.histories import (
     Columns,
-    EncodedStream,
+    EncodedHistories,
     as_text,
     columns_of,
     unknown_field,
@@ -114,8 +114,8 @@ class Records:
         """
         asked = _as_json(check_keys(question, tuple(Question.__annotations__)))
         return [
-            read_question(asked, self._bundle, reading.focus, reading.now, streams)
-            for reading, streams in zip(readings, self._encode(readings), strict=True)
+            read_question(asked, self._bundle, reading.focus, reading.now, encoded)
+            for reading, encoded in zip(readings, self._encode(readings), strict=True)
         ]
 
     def streams(self, reading: Reading) -> dict[str, list[dict[str, Any]]]:
@@ -129,8 +129,8 @@ class Records:
 
         return {stream: [entity(*pair) for pair in pairs] for stream, pairs in reading.histories.items()}
 
-    def _encode(self, readings: Sequence[Reading]) -> list[list[EncodedStream]]:
-        """Each reading's streams, in the schema's order; an event that several read is encoded once."""
+    def _encode(self, readings: Sequence[Reading]) -> list[EncodedHistories]:
+        """Each reading's histories; an event that several read is encoded once."""
         schema, codec = self._bundle.schema, self._bundle.codec
         every = [places for r in readings for of_stream in r.histories.values() for _, places in of_stream]
         read = np.unique(np.concatenate([*every, np.empty(0, np.int64)]))
@@ -141,16 +141,18 @@ class Records:
             place, field = int(read[error.row]), error.field or schema.order_by
             raise unreadable(schema, field, self._columns[field][place], error.message, _loc(place, field)) from None
 
-        def encoded(reading: Reading, stream: str) -> EncodedStream:
-            entities = [entity for entity, _ in reading.histories[stream]]
-            places = [places for _, places in reading.histories[stream]]
+        def encoded(reading: Reading) -> EncodedHistories:
+            of_streams = [reading.histories[stream.name] for stream in schema.streams]
+            places = [places for of_stream in of_streams for _, places in of_stream]
+            entities = zip(schema.streams, of_streams, strict=True)
+            ids = vocabulary_ids(codec, ((stream, id_) for stream, pairs in entities for id_, _ in pairs))
             length = np.array([len(p) for p in places], np.int32)
             at = np.searchsorted(read, np.concatenate([*places, np.empty(0, np.int64)]))
-            ids = vocabulary_ids(codec, schema.stream_by_name[stream], entities)
-            histories = Histories(Events(*(column[at] for column in events)), length, ids)
-            return EncodedStream(histories, np.nonzero(unknown[at])[1])
+            counts = tuple(len(of_stream) for of_stream in of_streams)
+            histories = Histories(Events(*(column[at] for column in events)), length, ids, counts)
+            return EncodedHistories(histories, np.nonzero(unknown[at])[1])
 
-        return [[encoded(reading, stream.name) for stream in schema.streams] for reading in readings]
+        return [encoded(reading) for reading in readings]
 
     def _read_moments(self, n: int) -> list[Moment]:
         schema, codec, moments = self._bundle.schema, self._bundle.codec, []

@@ -12,6 +12,9 @@ from eventmodel.request.distributions import Listed, list_values
 from eventmodel.request.reader import PredictRequest
 from eventmodel.schema import Category
 
+Answered = tuple[PredictRequest, Answer]
+"""A request and its answer."""
+
 
 def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str, Any]:
     """What an answer says, in dicts, lists, text and numbers.
@@ -20,9 +23,28 @@ def render(bundle: Bundle, request: PredictRequest, answer: Answer) -> dict[str,
     that they have. Probabilities of a category's listed values, ``unknown`` and ``rest`` add up to 1. Entropy and
     surprise are in nats; they are None where the probability is 0, which only ``allowed`` makes it.
     """
+    return render_all(bundle, [(request, answer)])[0]
+
+
+def render_all(bundle: Bundle, answered: Sequence[Answered]) -> list[dict[str, Any]]:
+    """Render some answers at once, which costs less than one by one."""
+    alike: dict[tuple[tuple[int, ...], int | None], list[int]] = {}
+    for at, (request, _) in enumerate(answered):
+        alike.setdefault((request.categories, request.top_k), []).append(at)
+    bodies: dict[int, dict[str, Any]] = {}
+    for (categories, top_k), places in alike.items():
+        log_probs = np.concatenate([answered[at][1].log_probs for at in places])
+        listed, first = list_values(log_probs, bundle.codec.sizes, categories, top_k), 0
+        for at in places:
+            steps = slice(first, first + len(answered[at][1].log_probs))
+            bodies[at] = _render(bundle, *answered[at], Listed(*(column[steps] for column in listed)))
+            first = steps.stop
+    return [bodies[at] for at in range(len(answered))]
+
+
+def _render(bundle: Bundle, request: PredictRequest, answer: Answer, listed: Listed) -> dict[str, Any]:
     codec, schema = bundle.codec, bundle.schema
     sampled = request.query.sampling is not None
-    listed = list_values(answer.log_probs, codec.sizes, request.categories, request.top_k)
     shown = [schema.categories[c].name for c in request.categories]
     names = [codec.names[c] for c in request.categories]
     body: dict[str, Any] = {
