@@ -63,14 +63,17 @@ class PredictAPI(litserve.LitAPI):
         self._answer([self.example])
 
     def predict(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer a batch, and count it.
+        """Answer a batch.
 
         Raises:
             FloatingPointError: a probability that is not a number.
         """
-        answers = self._answer(queries)
+        return self._answer(queries)
+
+    def count(self, queries: Sequence[Query], answers: Sequence[Answer]) -> None:
+        """Count an answered batch, while the model works on the next one."""
+        self.engine.count()
         self.drift.count(queries, answers)
-        return answers
 
     def publish(self) -> None:
         """Let the metrics show what was counted; called often, it does so about once a second."""

@@ -2,8 +2,9 @@
 
 import sys
 import time
+from collections import deque
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from eventmodel.engine.query import Answer, Query
 from eventmodel.engine.states import Statistics
@@ -23,33 +24,48 @@ class MeasuredEngine(Protocol):
         ...
 
 
+class _Work(NamedTuple):
+    """What one batch took."""
+
+    queries: int
+    seconds: float
+    before: Statistics
+    after: Statistics
+
+
 class CountedEngine:
-    """Counts what an engine does, batch by batch.
+    """Notes what an engine does, batch by batch, and counts it when there is time.
 
     Args:
         engine: which answers.
     """
 
     def __init__(self, engine: MeasuredEngine) -> None:
-        self._engine, self._counted = engine, replace(engine.statistics)
+        self._engine, self._noted = engine, replace(engine.statistics)
+        self._work: deque[_Work] = deque()
 
     def answer(self, queries: list[Query]) -> list[Answer]:
         """One answer per query, in their order."""
         started = time.perf_counter()
         answers = self._engine.answer(queries)
-        seconds = time.perf_counter() - started
-        before, now = self._counted, self._engine.statistics
-        encoding = now.seconds - before.seconds
-        for _ in queries:  # each request was there for all of it
-            IN_STAGE["encode"].observe(encoding)
-            IN_STAGE["decode"].observe(seconds - encoding)
-        STATES.labels("cached").inc(now.hits - before.hits)
-        STATES.labels("encoded").inc(now.misses - before.misses)
-        ENCODED_POSITIONS.labels("real").inc(now.tokens - before.tokens)
-        ENCODED_POSITIONS.labels("padding").inc(now.padding - before.padding)
-        self._counted = replace(now)
-        _measure_gpu()
+        seconds, before = time.perf_counter() - started, self._noted
+        self._noted = replace(self._engine.statistics)
+        self._work.append(_Work(len(queries), seconds, before, self._noted))
         return answers
+
+    def count(self) -> None:
+        """Let the metrics show the batches since; in any thread."""
+        while self._work:
+            queries, seconds, before, after = self._work.popleft()
+            encoding = after.seconds - before.seconds
+            for _ in range(queries):  # each request was there for all of it
+                IN_STAGE["encode"].observe(encoding)
+                IN_STAGE["decode"].observe(seconds - encoding)
+            STATES.labels("cached").inc(after.hits - before.hits)
+            STATES.labels("encoded").inc(after.misses - before.misses)
+            ENCODED_POSITIONS.labels("real").inc(after.tokens - before.tokens)
+            ENCODED_POSITIONS.labels("padding").inc(after.padding - before.padding)
+        _measure_gpu()
 
 
 def _measure_gpu() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def count_unknown(codec: Codec, unknown: np.ndarray) -> None:
 
 
 class DriftCounters:
-    """What is counted of whole batches, in the model process: for all categories at once.
+    """What is counted of whole batches, in the model process: for all categories at once, in any thread.
 
     It is added up here and published about once a second: of a counter for each category, each would
     cost microseconds that a small batch has not got.
@@ -39,6 +40,7 @@ class DriftCounters:
         self._starts = np.cumsum((0, *codec.sizes))[:-1]
         self._unpublished = np.zeros(len(self._counters))
         self._due = 0.0
+        self._lock = Lock()
 
     def count(self, queries: Sequence[Query], answers: Sequence[Answer]) -> None:
         """Add up the known values that were read, and the probabilities of what is likely next."""
@@ -46,14 +48,17 @@ class DriftCounters:
         known = np.ones(len(read), np.float32) @ (read != 0).astype(np.float32)  # the quickest way to count by column
         next_event = np.stack([answer.log_probs[0] for answer in answers])
         top1 = np.exp(np.maximum.reduceat(next_event, self._starts, axis=1)).sum(0)
-        self._unpublished += np.concatenate((known, top1, [len(queries)]))
+        with self._lock:
+            self._unpublished += np.concatenate((known, top1, [len(queries)]))
 
     def publish(self) -> None:
         """Let the metrics show what was added up, unless they did so within the last second."""
         now = time.monotonic()
         if now < self._due or not self._unpublished[-1]:
             return
-        for counter, amount in zip(self._counters, self._unpublished.tolist(), strict=True):
+        with self._lock:
+            amounts = self._unpublished.tolist()
+            self._unpublished[:] = 0
+        for counter, amount in zip(self._counters, amounts, strict=True):
             counter.inc(amount)
-        self._unpublished[:] = 0
         self._due = now + _PUBLISH_S

@@ -15,6 +15,10 @@ class Engine(Protocol):
         """One answer per query, in their order."""
         ...
 
+    def count(self) -> None:
+        """Let the metrics show what it has done; in any thread."""
+        ...
+
 
 OpenEngine = Callable[[Bundle], Engine]
 """Opens an engine. It crosses to the model process, so it pickles."""

@@ -33,7 +33,7 @@ from server.handler import ModelClient, PredictHandler
 from server.logs import configure_logs
 from server.metrics import IN_FLIGHT, QUEUE_DEPTH, READY, RESTARTS
 from server.model_status import ModelStatus
-from server.processes import begin_child
+from server.processes import begin_child, uninterrupted
 from server.settings import Settings
 from server.transport import AnswerTransport, RequestQueue
 
@@ -129,6 +129,16 @@ class EventServer(LitServer):
         self.workers_setup_status = self.status
         self.litapi_request_queues = {api.api_path: self._queue for api in self.litapi_connector}
 
+    def launch_inference_worker(self, lit_api: LitAPI) -> list[BaseProcess]:
+        """The model process, when the server starts."""
+        with uninterrupted():
+            return cast(list[BaseProcess], super().launch_inference_worker(lit_api))
+
+    def launch_single_inference_worker(self, lit_api: LitAPI, worker_id: int) -> BaseProcess:
+        """Another one, when it has died."""
+        with uninterrupted():
+            return super().launch_single_inference_worker(lit_api, worker_id)
+
     def verify_worker_status(self) -> None:
         """Wait until the model is loaded.
 
@@ -153,7 +163,8 @@ class EventServer(LitServer):
         process = multiprocessing.get_context("fork").Process(
             target=self._run_http_process, args=(number,), name=f"http-{number}"
         )
-        process.start()
+        with uninterrupted():
+            process.start()
         return process
 
     def _run_http_process(self, number: int) -> None:
@@ -204,7 +215,7 @@ class EventServer(LitServer):
 
     @property
     def _model_process(self) -> BaseProcess:
-        return cast(BaseProcess, self.inference_workers[0])
+        return self.inference_workers[0]
 
     def _why_not(self, process: BaseProcess) -> str:
         return self.status.failure or f"it ended with exit code {process.exitcode}"

@@ -1,10 +1,46 @@
-"""What every process that the server starts does first."""
+"""How the server's processes begin, and what ends them."""
 
 import ctypes
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
+_STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM do what Ctrl-C does: LitServe finishes its work on a KeyboardInterrupt only.
+
+    Ctrl-C reaches the HTTP processes too; they finish on it, and must not end with a traceback.
+    """
+    main_process = os.getpid()
+
+    def stop(signal_number: int, frame: object) -> None:
+        if os.getpid() == main_process:  # forked processes inherit the handler and are stopped by this one
+            for number in _STOP:
+                signal.signal(number, signal.SIG_IGN)
+            raise KeyboardInterrupt
+
+    for number in _STOP:
+        signal.signal(number, stop)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Signals that stop the server wait for the end of the block: one that comes while a process is being
+    started would leave half of one."""
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in _STOP}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for arrived in came:
+        signal.raise_signal(arrived)
 
 
 def begin_child() -> None:

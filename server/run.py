@@ -1,8 +1,6 @@
 """Serve a bundle: ``python -m server.run --bundle BUNDLE``; ``--help`` lists the settings."""
 
 import logging
-import os
-import signal
 import socket
 import sys
 from functools import partial
@@ -14,6 +12,7 @@ from eventmodel.schema import explain
 from server.engine import OpenEngine, open_bundle_engine
 from server.logs import configure_logs
 from server.metrics_directory import metrics_directory
+from server.processes import stop_on_signals
 from server.settings import Settings, read_settings
 
 logger = logging.getLogger("eventmodel")
@@ -63,7 +62,7 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
         from server.lit_server import StartError
 
         server = build_server(settings, bundle, open_engine)
-        _stop_on_signals()
+        stop_on_signals()
         try:
             server.run(
                 host=settings.host,
@@ -97,23 +96,6 @@ def _check_port(settings: Settings) -> None:
         except OSError as error:
             reason = f"cannot listen on {settings.host} port {settings.port} ({error.strerror})"
             raise ValueError(f"{reason}; choose another with --port") from None
-
-
-def _stop_on_signals() -> None:
-    """Let SIGTERM do what Ctrl-C does: LitServe finishes its work on a KeyboardInterrupt only.
-
-    Ctrl-C reaches the HTTP processes too; they finish on it, and must not end with a traceback.
-    """
-    main_process = os.getpid()
-
-    def stop(signal_number: int, frame: object) -> None:
-        if os.getpid() == main_process:  # forked processes inherit the handler and are stopped by this one
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
 
 
 def _complain(message: str, status: int = WRONG_USE) -> int:

@@ -83,16 +83,10 @@ class RequestQueue:
         self._socket = _socket(zmq.PULL)
         self._socket.bind(self._address(generation))
 
-    def get(self, timeout_s: float) -> list[Item | Cancel]:
-        """All that has arrived; waits for the first message."""
+    def get(self) -> list[Item | Cancel]:
+        """What was put together; waits for it."""
         assert self._socket is not None
-        messages: list[Item | Cancel] = []
-        if self._socket.poll(int(timeout_s * 1000)):
-            try:
-                while True:
-                    messages += pickle.loads(self._socket.recv(zmq.NOBLOCK))
-            except zmq.Again:
-                pass
+        messages: list[Item | Cancel] = pickle.loads(self._socket.recv())
         return messages
 
     def close(self) -> None:

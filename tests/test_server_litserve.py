@@ -42,6 +42,8 @@ OVERRIDDEN = {
         "kwargs",
     ],
     "lifespan": ["app"],
+    "launch_inference_worker": ["lit_api"],
+    "launch_single_inference_worker": ["lit_api", "worker_id"],
     "verify_worker_status": [],
     "_register_internal_endpoints": [],
     "_register_middleware": [],

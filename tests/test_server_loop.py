@@ -4,12 +4,13 @@ import pickle
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from eventmodel.request.errors import RequestError
-from server.loop import BrokenModel, Waiting, answer
+from server.loop import Arrived, BrokenModel, Waiting, answer
 from server.transport import Cancel, Item
 
 LATER = time.monotonic() + 1000
@@ -19,19 +20,11 @@ def item(uid: int, query: Any = "", deadline: float = LATER) -> Item:
     return Item(0, uid, 0.0, deadline, f"request {uid}", query)
 
 
-class Queue:
-    """Gives what is said to have arrived, a list at a time."""
-
-    def __init__(self, *arrivals: list[Item | Cancel]) -> None:
-        self.arrivals = list(arrivals)
-
-    def get(self, timeout_s: float) -> list[Item | Cancel]:
-        assert self.arrivals or timeout_s == 0, "would wait for ever"
-        return self.arrivals.pop(0) if self.arrivals else []
-
-
-def waiting(*arrivals: list[Item | Cancel]) -> Waiting:
-    return Waiting(Queue(*arrivals), lambda: None)  # type: ignore[arg-type]
+def waiting(*arrivals: list[Item | Cancel], arrived: Arrived | None = None) -> Waiting:
+    arrived = arrived or SimpleQueue()
+    for messages in arrivals:
+        arrived.put(messages)
+    return Waiting(arrived, lambda: None)
 
 
 def uids(batch: Sequence[Item]) -> list[int]:
@@ -48,14 +41,24 @@ def test_a_lone_request_does_not_wait_for_company() -> None:
 
 
 def test_what_arrives_during_a_batch_is_in_the_next_one() -> None:
-    some = waiting([item(1), item(2)], [item(3)])
-    assert [uids(some.next_batch(1)), uids(some.next_batch(9))] == [[1], [2, 3]]
+    arrived: Arrived = SimpleQueue()
+    some = waiting([item(1), item(2)], arrived=arrived)
+    assert uids(some.next_batch(1)) == [1]
+    arrived.put([item(3)])
+    assert uids(some.next_batch(9)) == [2, 3]
 
 
 def test_what_nobody_waits_for_never_reaches_the_model() -> None:
     expired = item(2, deadline=time.monotonic() - 1)
     some = waiting([item(1), expired, item(3), item(4)], [Cancel(4), Cancel(99)])
-    assert [uids(some.next_batch(1)), uids(some.next_batch(9))] == [[1], [3]]
+    assert uids(some.next_batch(9)) == [1, 3]
+
+
+def test_a_process_that_can_receive_no_more_ends() -> None:
+    arrived: Arrived = SimpleQueue()
+    arrived.put(ValueError("nothing comes any more"))
+    with pytest.raises(ValueError, match="nothing comes"):
+        Waiting(arrived, lambda: None).next_batch(1)
 
 
 class Upper:
@@ -69,6 +72,9 @@ class Upper:
             raise ValueError("on purpose")
         return [text.upper() for text in queries if text != "short"]
 
+    def count(self, queries: Sequence[Any], answers: Sequence[Any]) -> None:
+        pass
+
     def check(self) -> None:
         self.predict(["example"])
 
@@ -78,7 +84,7 @@ def answers_of(model: Upper, *queries: str) -> list[Any]:
     sent: dict[int, Any] = {}
     batch = [item(i, query) for i, query in enumerate(queries)]
     with suppress(BrokenModel):
-        answer(model, batch, lambda answered: sent.update({item.uid: result for item, result in answered}))
+        answer(model, batch, lambda answered, then: sent.update({item.uid: result for item, result in answered}))
     return [getattr(sent[i], "status", sent[i]) for i in range(len(batch))]
 
 
@@ -92,7 +98,7 @@ def test_a_model_that_fails_on_its_example_too_is_broken_and_everybody_is_told()
     model.is_broken = True
     assert answers_of(model, "a", "b", "c") == [500, 500, 500]
     with pytest.raises(BrokenModel):
-        answer(model, [item(1)], lambda answered: None)
+        answer(model, [item(1)], lambda answered, then: None)
 
 
 def test_every_answer_crosses_between_processes() -> None:

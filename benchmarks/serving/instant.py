@@ -40,6 +40,9 @@ class InstantEngine:
         moments = [np.array([[query.now + 60_000_000]]) for query in queries]
         return [Answer(self._log_probs, self._ids, moment, self._log_prob) for moment in moments]
 
+    def count(self) -> None:
+        """Nothing that the metrics could show."""
+
 
 if __name__ == "__main__":
     sys.exit(serve(read_settings(), InstantEngine))
