@@ -82,13 +82,13 @@ def _without_gap_and_weekday(trainer: Trainer) -> None:
 
 
 def _without_other_streams(trainer: Trainer) -> None:
-    model, decode = trainer.model, trainer.model.decode
+    model, decode = trainer.model, trainer.model._decode
     is_focus = model.slot_kind == len(model.schema.streams)
 
-    def decode_focus(states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
-        return decode(states, memory._replace(place=memory.place * is_focus), sequence)
+    def decode_focus(states: Tensor, memory: MemoryBatch, sequence: SequenceBatch, x: Tensor) -> Decoded:
+        return decode(states, memory._replace(place=memory.place * is_focus), sequence, x)
 
-    model.decode = decode_focus  # type: ignore[method-assign]
+    model._decode = decode_focus  # type: ignore[method-assign]
 
 
 def _with_months(trainer: Trainer) -> None:
