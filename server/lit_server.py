@@ -45,8 +45,6 @@ _MOST_FAILED_STARTS = 5
 """Model processes in a row that die before they are ready, after which the server gives up."""
 _GRACE_S = 5
 """On top of the timeout of requests, for HTTP processes to finish in."""
-_YOUNG_OBJECTS = 100_000
-"""Objects of an HTTP process that may come to be before the garbage collector looks through them."""
 _KEEP_ALIVE_S = 75
 """Longer than load balancers keep idle connections (60 s), so that it is not the server that closes them."""
 
@@ -105,10 +103,7 @@ class EventServer(LitServer):
         for gauge in (IN_FLIGHT, QUEUE_DEPTH):
             gauge.set(0)  # a predecessor may have died with requests in it
         consumer: int = app.response_queue_id  # type: ignore[attr-defined]
-        # What is there now stays. What a request is made of goes when nothing refers to it any longer: some
-        # thousand lists at a time, which the collector would look through again and again.
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS)
+        gc.freeze()  # what is there now stays; looking through it again and again takes time from requests
         self.client.start()
         tasks = [
             asyncio.create_task(

@@ -15,7 +15,7 @@ from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer
 from eventmodel.request.distributions import rank
 from eventmodel.request.reader import read_request
-from eventmodel.request.rendering import plain, render
+from eventmodel.request.rendering import plain, render, render_all
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,20 @@ def test_plain_numbers_are_those_of_the_json(bundle: Bundle) -> None:
     answer = render(bundle, request, FakeEngine(bundle).answer([request.query])[0])
     written = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     assert json.dumps(plain(answer)) == json.dumps(orjson.loads(written))
+
+
+def test_answers_are_rendered_together_as_they_are_alone(bundle: Bundle) -> None:
+    asked: list[dict[str, object]] = [
+        {},
+        {"top_k": 1, "horizon": 2},
+        {"categories": ["Site"]},
+        {"top_k": 1},
+        {"horizon": 3},
+    ]
+    requests = [read_request(example() | changes, bundle) for changes in asked]
+    answers = FakeEngine(bundle).answer([request.query for request in requests])
+    pairs = list(zip(requests, answers, strict=True))
+    assert plain(render_all(bundle, pairs)) == [plain(render(bundle, *pair)) for pair in pairs]
 
 
 def log_probs(bundle: Bundle, answer: Answer, step: int, category: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from server_example import ZONED, event, example, write_example
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Sampling
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import KEYS, MAX_QUANTILES, MAX_SAMPLES, PredictRequest, read_request
+from eventmodel.request.reader import KEYS, MAX_QUANTILES, MAX_SAMPLES, PredictRequest, read_request, read_requests
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,25 @@ def test_columns_and_rows_equal_objects(bundle: Bundle) -> None:
     mine, theirs = read(bundle, body).query.histories, objects.query.histories
     for a, b in zip((*mine.events, *mine[1:]), (*theirs.events, *theirs[1:]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_requests_are_read_together_as_they_are_alone(bundle: Bundle) -> None:
+    new = {"streams": {"Worker": [{"id": "new", "events": []}]}, "now": "2026-01-29T08:00:00"}
+    unheard_of = {"streams": {"Worker": [{"id": "ann", "events": [event(0, Site="x"), event(1, Kind="nap")]}]}}
+    documents = [example(), new, without("streams", "Case"), unheard_of, changed("focus", to="bob")]
+    for together, document in zip(read_requests(documents, bundle), documents, strict=True):
+        alone = read(bundle, document)
+        assert together[1:4] == alone[1:4]
+        np.testing.assert_equal(together.query._asdict(), alone.query._asdict())
+        np.testing.assert_array_equal(together.unknown, alone.unknown)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_of_requests_read_together_one_that_is_wrong_is_told(bundle: Bundle, place: int) -> None:
+    documents: list[object] = [example(), example(), example()]
+    documents[place] = changed(*EVENTS, to=[event(5), event(4)])
+    with pytest.raises(RequestError, match="earlier than the one before it"):
+        read_requests(documents, bundle)
 
 
 def test_the_arrays_are_those_of_the_codec(bundle: Bundle) -> None:

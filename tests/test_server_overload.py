@@ -25,9 +25,7 @@ QUEUE = 16
             *(0.008, 1, 30),
             marks=[
                 pytest.mark.slow,
-                pytest.mark.xfail(
-                    reason="p99 is 147 to 165 ms in place of 144 with batches of one, on two shared cores"
-                ),
+                pytest.mark.xfail(reason="p99 is 165 ms in place of 144 with batches of one, on two shared cores"),
             ],
         ),
     ],
