@@ -14,7 +14,6 @@ def whole(log_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return run_variant(config, log_directory, "everything")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in (*CHANGES, *CRIPPLES) if name != "everything"])
 def test_a_variant_is_another_model_than_the_whole_design(
     name: str, whole: dict[str, list[float]], log_directory: Path, tmp_path: Path
@@ -23,7 +22,6 @@ def test_a_variant_is_another_model_than_the_whole_design(
     assert found["nll"] != whole["nll"]
 
 
-@pytest.mark.slow
 def test_without_the_chain_an_event_is_as_probable_as_its_categories_on_their_own(
     log_directory: Path, tmp_path: Path
 ) -> None:
@@ -31,7 +29,6 @@ def test_without_the_chain_an_event_is_as_probable_as_its_categories_on_their_ow
     assert found["chain_nll"] == pytest.approx(found["nll"])
 
 
-@pytest.mark.slow
 def test_a_variant_that_is_done_is_not_trained_again(log_directory: Path, tmp_path: Path) -> None:
     config = AblationConfig((log_directory,), tmp_path, steps=2)
     run_variant(config, log_directory, "P = 0")
