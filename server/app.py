@@ -20,7 +20,7 @@ from server.lit_server import EventServer
 from server.metrics import CountRequests, announce, metrics
 from server.model_status import ModelStatus
 from server.openapi import describe
-from server.page import FILES, page_file
+from server.page import FILES, add_pages
 from server.probes import LIVE, READY, live, ready
 from server.request_id import RequestId
 from server.settings import Settings
@@ -48,8 +48,7 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app.add_route(READY, ready(status), include_in_schema=False)
     app.add_route(METRICS, _metrics, include_in_schema=False)
     app.add_route(INFO, info(bundle, settings), include_in_schema=False)
-    for path in FILES:
-        app.add_route(path, page_file(path), include_in_schema=False)
+    add_pages(app)
     describe(app, bundle, PATH, INFO, has_key=settings.api_key is not None)
     announce(bundle, settings)
     _greet_when_ready(app, settings, bundle)

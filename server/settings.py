@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     """Seconds after SIGTERM in which /ready says 503 and requests are still taken: the time that load
     balancers need to notice."""
     api_key: SecretStr | None = None
-    """What the header X-API-Key must say; only /live, /ready, /metrics and the page at / are open to all.
-    Set it as EVENTMODEL_API_KEY: flags are seen by whoever lists the processes."""
+    """What the header X-API-Key must say; only /live, /ready, /metrics and the pages at / and /docs are open to all;
+    those ask for it. Set it as EVENTMODEL_API_KEY: flags are seen by whoever lists the processes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged: info has a line for each request that is refused, debug one for
     each that is answered or turned away. Logs hold nothing of a request's content."""

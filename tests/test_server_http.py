@@ -46,10 +46,6 @@ def test_the_command_that_the_server_prints_works_as_printed(server: Server) -> 
     assert json.loads(answer)["focus"] == "ann"
 
 
-def test_docs_are_served(server: Server) -> None:
-    assert server.client.get("/docs").status_code == 200
-
-
 def test_probes_say_alive_and_ready(server: Server) -> None:
     assert server.client.get("/live").json() == {"status": "alive"}
     assert server.client.get("/ready").json() == {"status": "ready"}

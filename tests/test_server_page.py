@@ -1,8 +1,9 @@
-"""The page for a person: over HTTP, and in a browser that runs it."""
+"""The pages for a person: over HTTP, and in a browser that runs them."""
 
 import re
 import shutil
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running_server import Server, started
 from server_example import KINDS, SCHEMA, example, write_example
 
-from server.page import FILES
+from server.page import DOCS, FILES
 
 CHROMIUM = shutil.which("chromium")
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, as Debian has it")
@@ -46,7 +47,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def source(path: str) -> str:
-    return (Path(__file__).parents[1] / "server" / "static" / FILES[path].name).read_text("utf-8")
+    return files(FILES[path].package).joinpath("static", FILES[path].name).read_text("utf-8")
+
+
+OURS = [path for path, file in FILES.items() if file.package == "server"]
 
 
 # --- over HTTP -----------------------------------------------------------------------------
@@ -59,8 +63,9 @@ def test_every_file_of_the_page_is_served_as_what_it_is(server: Server, path: st
     assert answer.headers["content-type"] == f"{FILES[path].media_type}; charset=utf-8"
 
 
-def test_the_page_runs_nothing_but_its_own_script_and_asks_nobody_but_its_own_server(server: Server) -> None:
-    policy = server.client.get("/").headers["content-security-policy"]
+@pytest.mark.parametrize("path", ["/", DOCS])
+def test_a_page_runs_nothing_but_its_own_scripts_and_asks_nobody_but_its_own_server(server: Server, path: str) -> None:
+    policy = server.client.get(path).headers["content-security-policy"]
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert directives["default-src"] == "'none'"
     assert directives["script-src"] == directives["style-src"] == directives["connect-src"] == "'self'"
@@ -68,19 +73,25 @@ def test_the_page_runs_nothing_but_its_own_script_and_asks_nobody_but_its_own_se
     assert "unsafe" not in policy
 
 
-def test_the_page_holds_no_address_but_its_own_server_s(server: Server) -> None:
-    for path in FILES:
+def test_no_page_holds_an_address_but_its_own_server_s(server: Server) -> None:
+    for path in OURS:
         addresses = re.findall(r"https?://[^'\"\s)]+", source(path))
         assert set(addresses) <= {"http://www.w3.org/2000/svg"}  # a name, not a place
-    links = re.findall(r'(?:src|href)="([^":]+)"', source("/"))
+    links = re.findall(r'(?:src|href)="([^":]+)"', source("/") + source(DOCS))
     assert {server.client.get(f"/{link}").status_code for link in links} == {200}
 
 
-def test_the_page_has_no_inline_code_and_never_writes_markup() -> None:
-    assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|<style", source("/"))
-    assert not re.search(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\(", source("/page.js")
-    )
+def test_pages_have_no_inline_code_and_never_write_markup() -> None:
+    for path in OURS:
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|<style", source(path))
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\(", source(path)
+        )
+
+
+def test_the_framework_s_pages_that_load_scripts_from_elsewhere_are_gone(server: Server) -> None:
+    assert server.client.get("/redoc").status_code == 404
+    assert server.client.get("/docs/oauth2-redirect").status_code == 404
 
 
 def test_the_greeting_names_the_page(server: Server) -> None:
@@ -106,14 +117,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def opened(browser: Browser, server: Server, **context: Any) -> tuple[Page, list[str]]:
-    """The page, and what the browser complains of, dialogs included."""
+def opened(browser: Browser, server: Server, path: str = "/", **context: Any) -> tuple[Page, list[str]]:
+    """The page, and what there is to complain of: errors, dialogs, and requests to another server."""
     page = browser.new_page(**context)
     complaints: list[str] = []
+    own = (f"http://127.0.0.1:{server.port}/", "data:")
+    page.on("request", lambda request: None if request.url.startswith(own) else complaints.append(request.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.goto(f"http://127.0.0.1:{server.port}{path}")
     return page, complaints
 
 
@@ -211,6 +224,38 @@ def test_a_key_is_asked_for_where_one_is_set(browser: Browser, tmp_path: Path) -
         page.fill("[name=key]", "s3cret")
         page.click("#unlock button")
         expect(page.locator("#answer .events li")).to_have_count(2)
+        expect(page.locator("#unlock")).to_be_hidden()
+        page.close()
+
+
+def try_it_out(page: Page) -> None:
+    """Send the documented example of a prediction."""
+    page.click(".opblock-post .opblock-summary-control")
+    page.click(".opblock-post .execute")
+    expect(page.locator(".live-responses-table td.response-col_status:not(.col_header)")).to_contain_text("200")
+
+
+@pytest.mark.slow
+@in_chromium
+def test_the_docs_send_the_example_as_it_stands(browser: Browser, server: Server) -> None:
+    page, complaints = opened(browser, server, DOCS)
+    try_it_out(page)
+    page.close()
+    assert complaints == []
+
+
+@pytest.mark.slow
+@in_chromium
+def test_the_docs_ask_for_a_key_where_one_is_set_and_send_it(browser: Browser, tmp_path: Path) -> None:
+    bundle = write_example(tmp_path / "bundle").path
+    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
+        page, _ = opened(browser, locked, DOCS)
+        page.fill("[name=key]", "wrong")
+        page.click("#unlock button")
+        expect(page.locator("#error")).to_contain_text("401 unauthorized")
+        page.fill("[name=key]", "s3cret")
+        page.click("#unlock button")
+        try_it_out(page)
         expect(page.locator("#unlock")).to_be_hidden()
         page.close()
 

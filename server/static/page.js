@@ -87,7 +87,6 @@ function showModel() {
       ...Object.entries(model.versions),
     ]),
   );
-  byId("docs").hidden = Boolean(key); // a link cannot send it
   byId("card").hidden = false;
 }
 
