@@ -1,7 +1,7 @@
 """Wall-clock dates from the ids of a datetime: month, day, hour + 1 and minute + 1, and no year."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
@@ -15,6 +15,23 @@ _DAYS = 8 * 366
 def datetime_ids(wall: datetime) -> tuple[int, int, int, int]:
     """Ids of the month, day, hour and minute of a wall-clock reading."""
     return wall.month, wall.day, wall.hour + 1, wall.minute + 1
+
+
+def keep_to_calendar(months: np.ndarray, days: np.ndarray) -> bool:
+    """Rule out, in place, the allowed months that have no allowed day, and days that no allowed month has.
+
+    Args:
+        months, days: masks (bool) over the ids; where id 0, unknown, is allowed, so is every date.
+
+    Returns:
+        Whether any is left.
+    """
+    last = np.array(DAYS_IN_MONTH)
+    if not days[0]:
+        months[1:] &= last >= days.argmax()
+    if not months[0] and months.any():
+        days[1:] &= np.arange(1, len(days)) <= last[months[1:]].max()
+    return bool(months.any() and days.any())
 
 
 def nearest_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> datetime | None:
@@ -62,7 +79,9 @@ def first_wall(from_: datetime, allowed: Sequence[np.ndarray]) -> datetime | Non
         if months[day.month] and days[day.day]:
             for hour, minute in times:
                 wall = day.replace(hour=int(hour), minute=int(minute))
-                if wall + timedelta(minutes=1) > from_:  # the minute that is running counts
+                if from_ - wall < timedelta(minutes=1):  # the minute that is running counts
                     return max(wall, from_)
+        if day.date() == date.max:
+            return None
         day += timedelta(days=1)
     return None

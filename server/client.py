@@ -19,12 +19,15 @@ _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
 """Longest random wait before the second attempt; it doubles with each one, up to the other."""
 
 
+_CLOSED = "closed"
+
+
 class ApiError(Exception):
     """The server did not answer as it was asked to.
 
     Attributes:
-        code: what is wrong, in a word to test for: the server's own, or ``unreachable``, ``timeout`` or
-            ``bad_answer`` where the client found it.
+        code: what is wrong, in a word to test for: the server's own, or ``unreachable``, ``closed``, ``timeout``
+            or ``bad_answer`` where the client found it.
         loc: where in the request; empty where no place is at fault.
         message: what is wrong, for people.
         hint: what to do instead.
@@ -58,6 +61,7 @@ class Client:
 
     A request is sent again where the server had no room for it or could not be reached, not before the time
     that it names in Retry-After, and after a random wait on top, so that many clients do not come back at once.
+    Where the connection closed, which an idle one may at any time, it is sent once more.
 
     Args:
         url: of the server, as http://localhost:8000.
@@ -138,14 +142,15 @@ class Client:
     ) -> object:
         end = time.monotonic() + (timeout_s or self.timeout_s)
         id_ = request_id or secrets.token_hex(8)
-        attempt = 0
+        attempt, was_closed = 0, False
         while True:
             attempt += 1
             try:
                 return self._attempt(method, path, body, max(end - time.monotonic(), 0.001), id_)
             except ApiError as error:
-                if error.retry_after_s is None or attempt == self.attempts:
+                if error.retry_after_s is None or attempt == self.attempts or (was_closed and error.code == _CLOSED):
                     raise
+                was_closed = error.code == _CLOSED
                 backoff_s = min(_FIRST_BACKOFF_S * 2 ** (attempt - 1), _LONGEST_BACKOFF_S)
                 wait_s = error.retry_after_s + random.uniform(0, backoff_s)
                 if time.monotonic() + wait_s >= end:
@@ -159,10 +164,13 @@ class Client:
         except httpx.TimeoutException:
             hint = "See whether the server runs, or give it more time."
             raise ApiError("timeout", f"no answer within {timeout_s:.3g} s", id_, hint=hint) from None
-        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            message = f"{self._http.base_url} cannot be reached, or closed the connection: {error}"
+        except httpx.ConnectError as error:
+            message = f"{self._http.base_url} cannot be reached: {error}"
             hint = "See whether the server runs there."
             raise ApiError("unreachable", message, id_, hint=hint, retry_after_s=0.0) from None
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            message = f"{self._http.base_url} closed the connection: {error}"
+            raise ApiError(_CLOSED, message, id_, hint="See the server's log.", retry_after_s=0.0) from None
         except httpx.HTTPError as error:
             raise ApiError("unreachable", str(error), id_, hint="Look at the address.") from None
         if not answer.is_success:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
-from eventmodel.request.reader import MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE
+from eventmodel.request.reader import MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE, MIN_TEMPERATURE, MIN_TOP_P
 from server.settings import Settings
 
 INFO = "/info"
@@ -31,6 +31,8 @@ def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Awaitable[Re
             "quantiles": MAX_QUANTILES,
             "samples": MAX_SAMPLES,
             "temperature": MAX_TEMPERATURE,
+            "least_temperature": MIN_TEMPERATURE,
+            "least_top_p": MIN_TOP_P,
             "streams": {
                 stream.name: {"entities": stream.max_entities, "events": bundle.history_length(stream)}
                 for stream in schema.streams

@@ -8,7 +8,15 @@ from typing import Any
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.times import SAMPLES
-from eventmodel.request.reader import DEFAULT_TOP_K, MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE
+from eventmodel.request.reader import (
+    DEFAULT_TOP_K,
+    MAX_QUANTILES,
+    MAX_SAMPLES,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    MIN_TOP_P,
+)
 from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
 Json = dict[str, Any]
@@ -88,9 +96,9 @@ def _sampling() -> Json:
     return _object(
         {
             "num_samples": number("integer", 1, minimum=1, maximum=MAX_SAMPLES),
-            "temperature": number("number", 1, exclusiveMinimum=0, maximum=MAX_TEMPERATURE),
-            "top_p": number("number", 1, exclusiveMinimum=0, maximum=1),
-            "seed": number("integer", 0, minimum=0, maximum=2**63 - 1),
+            "temperature": number("number", 1, minimum=MIN_TEMPERATURE, maximum=MAX_TEMPERATURE),
+            "top_p": number("number", 1, minimum=MIN_TOP_P, maximum=1),
+            "seed": number("integer", 0, minimum=0, maximum=MAX_SEED),
         },
         description="Draw several rollouts in place of the most probable one: at a temperature, and of each category "
         "from the most probable values that together reach top_p. The same seed, the same rollouts.",

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     shutdown_delay_s: float = Field(default=1, ge=0)
     """Seconds after SIGTERM in which /ready says 503 and requests are still taken: the time that load
     balancers need to notice."""
-    api_key: SecretStr | None = None
+    api_key: SecretStr | None = Field(default=None, min_length=1)
     """What the header X-API-Key must say; only /live, /ready, /metrics and the pages at / and /docs are open to all;
     those ask for it. Set it as EVENTMODEL_API_KEY: flags are seen by whoever lists the processes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -71,5 +71,10 @@ def test_no_date_is_found_where_no_calendar_has_one() -> None:
     assert first_wall(datetime(2026, 1, 29), masks(month=[2], day=[30])) is None
 
 
+def test_no_date_is_sought_beyond_the_end_of_the_calendar() -> None:
+    assert first_wall(datetime(9999, 12, 31, 10), masks(month=[1])) is None
+    assert first_wall(datetime(9999, 12, 31, 23, 59), masks(month=[12])) == datetime(9999, 12, 31, 23, 59)
+
+
 def test_ids_of_a_date_are_its_month_and_day_and_one_above_hour_and_minute() -> None:
     assert datetime_ids(datetime(2026, 3, 4, 5, 6)) == (3, 4, 6, 7)

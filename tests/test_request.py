@@ -174,6 +174,12 @@ CASES = {
     "allowed as a string": (changed("allowed", "Site", to="s1"), "allowed.Site", "not_a_list"),
     "unknown value allowed": (changed("allowed", "Site", 1, to="s99"), "allowed.Site[1]", "unknown_value"),
     "null allowed": (changed("allowed", "Site", 1, to=None), "allowed.Site[1]", "unknown_value"),
+    "more allowed than there is": (changed("allowed", "Kind", to=["in"] * 9), "allowed.Kind", "too_many_values"),
+    "a date that no calendar has": (
+        changed("allowed", to={"Time_Event_Month": ["2", "4"], "Time_Event_Day": ["31"]}),
+        "allowed.Time_Event_Day",
+        "impossible_date",
+    ),
     "quantiles as a number": (changed("quantiles", to=0.5), "quantiles", "not_a_list"),
     "too many quantiles": (changed("quantiles", to=[i / 20 for i in range(1, 11)]), "quantiles", "too_many_quantiles"),
     "quantile 0": (changed("quantiles", 0, to=0), "quantiles[0]", "bad_quantile"),
@@ -261,6 +267,43 @@ def test_the_arrays_are_those_of_the_codec(bundle: Bundle) -> None:
     assert histories.entities == (2, 1, 1)
     assert histories.length.tolist() == [3, 2, 1, 2]
     assert histories.vocabulary_id.tolist() == [1, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        (changed("streams", "Time", to={}), "streams.Time"),
+        (changed("streams", "Time", to=[{"events": []}] * 2), "streams.Time"),
+        (changed("streams", "Time", 0, to="x"), "streams.Time[0]"),
+    ],
+)
+def test_a_hint_about_a_stream_without_keys_asks_for_no_id(bundle: Bundle, body: object, loc: str) -> None:
+    error = error_of(bundle, body)
+    assert error.loc == loc
+    assert '{"events": [...]}' in error.hint
+
+
+@pytest.mark.parametrize(
+    "body",
+    [changed("categories", to="Kind"), changed("allowed", to=[]), changed(*EVENTS, to={"columns": 3, "rows": []})],
+)
+def test_a_hint_names_what_the_schema_has(bundle: Bundle, body: object) -> None:
+    assert '"Kind"' in error_of(bundle, body).hint
+
+
+def test_months_without_an_allowed_day_are_ruled_out_and_days_that_no_allowed_month_has(bundle: Bundle) -> None:
+    asked = {"Time_Event_Month": ["1", "2"], "Time_Event_Day": ["30"], "Time_Planned_Month": ["2"]}
+    allowed = read(bundle, changed("allowed", to=asked)).query.allowed
+    assert allowed is not None
+    parts = dict(
+        zip(
+            [c.name for c in bundle.schema.categories],
+            np.split(allowed, np.cumsum(bundle.codec.sizes)[:-1]),
+            strict=True,
+        )
+    )
+    assert np.flatnonzero(parts["Time_Event_Month"]).tolist() == [1]
+    assert np.flatnonzero(parts["Time_Planned_Day"]).tolist() == list(range(30))
 
 
 def test_the_focus_comes_first(bundle: Bundle) -> None:
@@ -440,9 +483,12 @@ def test_sampling_is_greedy_unless_asked_for(bundle: Bundle) -> None:
         ({"num_samples": 2.5}, "bad_sampling", "sampling.num_samples"),
         ({"num_samples": True}, "bad_sampling", "sampling.num_samples"),
         ({"temperature": 0}, "bad_sampling", "sampling.temperature"),
+        ({"temperature": 1e-46}, "bad_sampling", "sampling.temperature"),
         ({"temperature": "hot"}, "bad_sampling", "sampling.temperature"),
         ({"top_p": 1.5}, "bad_sampling", "sampling.top_p"),
+        ({"top_p": 1e-46}, "bad_sampling", "sampling.top_p"),
         ({"seed": -1}, "bad_sampling", "sampling.seed"),
+        ({"seed": 2**63}, "bad_sampling", "sampling.seed"),
     ],
 )
 def test_a_wrong_sampling_names_its_place(bundle: Bundle, sampling: object, code: str, loc: str) -> None:

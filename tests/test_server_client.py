@@ -131,7 +131,7 @@ def full(retry_after: str | None = "1") -> httpx.Response:
 OK = httpx.Response(200, json={"events": []})
 
 
-@pytest.mark.parametrize("failure", [full(), httpx.ConnectError("no"), httpx.RemoteProtocolError("gone")])
+@pytest.mark.parametrize("failure", [full(), httpx.ConnectError("no")])
 def test_a_full_or_missing_server_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, failure: httpx.Response | Exception
 ) -> None:
@@ -139,6 +139,15 @@ def test_a_full_or_missing_server_is_asked_again(
     assert script.client().predict({}) == {"events": []}
     assert len(script.asked) == 3
     assert len({asked.headers["x-request-id"] for asked in script.asked}) == 1
+
+
+def test_a_connection_that_is_closed_in_between_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = httpx.RemoteProtocolError("gone")
+    script = Scripted(monkeypatch, gone, OK)
+    assert script.client().predict({}) == {"events": []}
+    script = Scripted(monkeypatch, gone, httpx.ReadError("gone"), OK)  # what was sent may be what ends the server
+    assert refused(lambda: script.client().predict({})).code == "closed"
+    assert len(script.asked) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 422, 429, 500, 502, 504])

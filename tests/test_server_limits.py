@@ -49,7 +49,19 @@ def flat(limits: dict[str, Any], at: str = "") -> dict[str, float]:
 
 
 def test_every_limit_is_tried_out(server: Server) -> None:
-    assert set(flat(server.api.info()["limits"])) == {"body_bytes", "timeout_s", *LIMITS}
+    assert set(flat(server.api.info()["limits"])) == {"body_bytes", "timeout_s", *LIMITS, *LEAST.values()}
+
+
+LEAST = {"temperature": "least_temperature", "top_p": "least_top_p"}
+
+
+@pytest.mark.parametrize(("name", "limit"), LEAST.items())
+def test_what_is_below_the_least_is_told_the_limit(server: Server, name: str, limit: str) -> None:
+    least = flat(server.api.info()["limits"])[limit]
+    assert server.post(request() | {"sampling": {name: least}}).status_code == 200
+    refused = server.post(request() | {"sampling": {name: least / 2}})
+    assert refused.status_code == 422
+    assert str(least) in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("limit", LIMITS)

@@ -13,7 +13,15 @@ def test_a_flag_wins_over_the_environment_which_wins_over_the_default(monkeypatc
     assert (settings.max_batch_size, settings.port, settings.threads) == (7, 9001, 1)
 
 
-@pytest.mark.parametrize("flags", [[], ["--bundle", "b", "--port", "80"], ["--bundle", "b", "--backend", "tensorflow"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--bundle", "b", "--port", "80"],
+        ["--bundle", "b", "--backend", "tensorflow"],
+        ["--bundle", "b", "--api-key", ""],  # it would let everybody in
+    ],
+)
 def test_a_setting_that_cannot_work_is_refused(flags: list[str]) -> None:
     with pytest.raises((ValidationError, SystemExit)):
         read_settings(flags)

@@ -58,14 +58,16 @@ def read_entities(bundle: Bundle, stream: Stream, value: object) -> list[Entity]
             "not_a_list",
             loc,
             f"expected a list of entities, not {quoted(value)}",
-            'Send [{"id": ..., "events": [...]}].',
+            f"Send [{_entity(stream)}].",
         )
     if len(value) > stream.max_entities:
         raise RequestError(
             "too_many_entities",
             loc,
             f"{len(value)} entities, but one prediction reads at most {stream.max_entities} of this stream",
-            f"Send the {stream.max_entities} that the focus met most recently.",
+            f"Send the {stream.max_entities} that the focus met most recently."
+            if stream.keys
+            else f"Send [{_entity(stream)}], with the log's newest events.",
         )
     entities = [_read_entity(bundle, stream, item, f"{loc}[{i}]") for i, item in enumerate(value)]
     if not stream.keys and not entities:
@@ -86,9 +88,7 @@ def read_entities(bundle: Bundle, stream: Stream, value: object) -> list[Entity]
 
 def _read_entity(bundle: Bundle, stream: Stream, value: object, loc: str) -> Entity:
     if not isinstance(value, dict):
-        raise RequestError(
-            "not_an_object", loc, f"expected an entity, not {quoted(value)}", 'Send {"id": ..., "events": [...]}.'
-        )
+        raise RequestError("not_an_object", loc, f"expected an entity, not {quoted(value)}", f"Send {_entity(stream)}.")
     for key in value:
         if key not in ("id", "events"):
             raise RequestError(
@@ -103,6 +103,11 @@ def _read_entity(bundle: Bundle, stream: Stream, value: object, loc: str) -> Ent
         columns, n_events = _read_objects(bundle, stream, events, f"{loc}.events")
         rows_loc = f"{loc}.events"
     return Entity(id_, columns, n_events, loc, rows_loc)
+
+
+def _entity(stream: Stream) -> str:
+    """What an entity looks like, for a hint."""
+    return '{"id": ..., "events": [...]}' if stream.keys else '{"events": [...]}'
 
 
 def _read_id(stream: Stream, value: object, loc: str) -> str | None:
@@ -170,7 +175,7 @@ def _read_rows(bundle: Bundle, stream: Stream, events: dict[str, object], loc: s
                 "events have no such key",
                 'Send a list of events, or {"columns": [...], "rows": [[...]]}.',
             )
-    columns, rows = (_list_in(events, key, loc) for key in ("columns", "rows"))
+    columns, rows = (_list_in(bundle.schema, events, key, loc) for key in ("columns", "rows"))
     _check_length(bundle, stream, len(rows), f"{loc}.rows")
     for i, name in enumerate(columns):
         if not isinstance(name, str) or name not in bundle.schema.field_by_name:
@@ -190,14 +195,14 @@ def _read_rows(bundle: Bundle, stream: Stream, events: dict[str, object], loc: s
     return dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {}, len(rows)
 
 
-def _list_in(events: dict[str, object], key: str, loc: str) -> list[Any]:
+def _list_in(schema: Schema, events: dict[str, object], key: str, loc: str) -> list[Any]:
     value = events.get(key)
     if not isinstance(value, list):
         raise RequestError(
             "not_a_list",
             f"{loc}.{key}",
             f"expected a list, not {quoted(value)}",
-            'Send {"columns": ["EventType", ...], "rows": [["PunchIn", ...], ...]}.',
+            f'Send {{"columns": ["{schema.fields[0].name}", ...], "rows": [[...], ...]}}.',
         )
     return value
 

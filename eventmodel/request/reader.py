@@ -1,6 +1,6 @@
 """A request document to a query: everything that can be checked is checked here, without HTTP and without torch."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import numpy as np
 
 from eventmodel.bundle import Bundle
+from eventmodel.calendar import keep_to_calendar
 from eventmodel.codec import Codec, EncodeError, Events, Moment
 from eventmodel.engine.query import Query, Sampling
 from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of, quoted
@@ -24,8 +25,11 @@ from eventmodel.schema import Schema
 
 DEFAULT_TOP_K = 5
 MAX_QUANTILES = 9
+MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 100
-MAX_TEMPERATURE = 100
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 100
+MIN_TOP_P = 0.001
+"""With MIN_TEMPERATURE: below, nothing but the most probable value is drawn, and fp32 runs out of small numbers."""
 
 
 class Question(TypedDict, total=False):
@@ -282,7 +286,10 @@ def _read_categories(schema: Schema, value: object) -> tuple[int, ...]:
         return tuple(range(len(schema.categories)))
     if not isinstance(value, list):
         raise RequestError(
-            "not_a_list", "categories", f"expected a list of names, not {quoted(value)}", 'Send ["EventType", ...].'
+            "not_a_list",
+            "categories",
+            f"expected a list of names, not {quoted(value)}",
+            f'Send ["{schema.categories[0].name}", ...].',
         )
     result: list[int] = []
     for i, name in enumerate(value):
@@ -312,7 +319,7 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
             "not_an_object",
             "allowed",
             f"expected an object by category, not {quoted(value)}",
-            'Send {"LocationRecordId": ["S07", ...]}.',
+            f'Send {{"{codec.schema.categories[0].name}": [...]}}.',
         )
     allowed = np.ones(sum(codec.sizes), bool)
     start = np.concatenate([[0], np.cumsum(codec.sizes)])
@@ -326,9 +333,27 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
                 "a category needs at least one value that may happen",
                 "List the values, or leave the category out to allow all.",
             )
+        if len(values) >= codec.sizes[index]:
+            raise RequestError(
+                "too_many_values",
+                loc,
+                f"{len(values)} values, but the category has {codec.sizes[index] - 1}",
+                "List each value once, or leave the category out to allow all.",
+            )
         allowed[start[index] : start[index + 1]] = False
         allowed[start[index] + _ids(codec.id_of[index], values, loc)] = True
+    for month, day in _dates(codec.schema):
+        if not keep_to_calendar(*(allowed[start[c] : start[c + 1]] for c in (month, day))):
+            name = codec.schema.categories[day].name
+            message = "no allowed month has any of these days"
+            raise RequestError("impossible_date", f"allowed.{name}", message, "Allow another month or day.")
     return allowed
+
+
+def _dates(schema: Schema) -> Iterator[tuple[int, int]]:
+    """Month and day of each datetime field, as category indices."""
+    index = {(category.field, category.part): i for i, category in enumerate(schema.categories)}
+    return ((i, index[field, "Day"]) for (field, part), i in index.items() if part == "Month")
 
 
 def _ids(id_of: Mapping[str, int], values: Collection[object], loc: str) -> np.ndarray:
@@ -378,19 +403,21 @@ def _read_sampling(value: object) -> Sampling | None:
             message = "sampling has no such key"
             raise RequestError("unknown_key", f"sampling.{cut(key)}", message, did_you_mean(key, Sampling._fields))
 
-    def read(key: str, kinds: type | UnionType, default: float, is_right: Callable[[Any], bool], what: str) -> Any:
-        found = default if value.get(key) is None else value[key]
-        if not isinstance(found, kinds) or isinstance(found, bool) or not is_right(found):
-            raise RequestError("bad_sampling", f"sampling.{key}", f"{quoted(found)} is not {what}", hint)
+    def read(key: str, kinds: type | UnionType, default: float, least: float, most: float) -> Any:
+        found: Any = default if value.get(key) is None else value[key]
+        if not isinstance(found, kinds) or isinstance(found, bool) or not least <= found <= most:
+            what = "whole number" if kinds is int else "number"
+            message = f"{quoted(found)} is not a {what} from {least} to {most}"
+            raise RequestError("bad_sampling", f"sampling.{key}", message, hint)
         return found
 
     number = int | float
 
     return Sampling(
-        num_samples=read("num_samples", int, 1, lambda n: 1 <= n <= MAX_SAMPLES, f"from 1 to {MAX_SAMPLES}"),
-        temperature=read("temperature", number, 1.0, lambda t: 0 < t <= MAX_TEMPERATURE, "above 0, at most 100"),
-        top_p=read("top_p", number, 1.0, lambda p: 0 < p <= 1, "a share above 0, at most 1"),
-        seed=read("seed", int, 0, lambda n: 0 <= n < 2**63, "a whole number from 0 on"),
+        num_samples=read("num_samples", int, 1, 1, MAX_SAMPLES),
+        temperature=read("temperature", number, 1.0, MIN_TEMPERATURE, MAX_TEMPERATURE),
+        top_p=read("top_p", number, 1.0, MIN_TOP_P, 1),
+        seed=read("seed", int, 0, 0, MAX_SEED),
     )
 
 
