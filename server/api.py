@@ -80,7 +80,7 @@ class PredictAPI(litserve.LitAPI):
         self.drift.publish()
 
     def _answer(self, queries: Sequence[Query]) -> list[Answer]:
-        answers = self.engine.answer(list(queries))
+        answers = self.engine.answer(list(queries), self.status.beat)
         if any(np.isnan(answer.log_probs).any() for answer in answers):
             raise FloatingPointError("the model gave a probability that is not a number")
         return answers

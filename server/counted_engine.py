@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -19,8 +20,8 @@ class MeasuredEngine(Protocol):
         """So far."""
         ...
 
-    def answer(self, queries: list[Query]) -> list[Answer]:
-        """One answer per query, in their order."""
+    def answer(self, queries: list[Query], on_step: Callable[[], None]) -> list[Answer]:
+        """As that of ``server.engine.Engine``."""
         ...
 
 
@@ -44,10 +45,10 @@ class CountedEngine:
         self._engine, self._noted = engine, replace(engine.statistics)
         self._work: deque[_Work] = deque()
 
-    def answer(self, queries: list[Query]) -> list[Answer]:
-        """One answer per query, in their order."""
+    def answer(self, queries: list[Query], on_step: Callable[[], None]) -> list[Answer]:
+        """As that of ``server.engine.Engine``."""
         started = time.perf_counter()
-        answers = self._engine.answer(queries)
+        answers = self._engine.answer(queries, on_step)
         seconds, before = time.perf_counter() - started, self._noted
         self._noted = replace(self._engine.statistics)
         self._work.append(_Work(len(queries), seconds, before, self._noted))

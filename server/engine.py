@@ -11,8 +11,8 @@ from eventmodel.engine.query import Answer, Query
 class Engine(Protocol):
     """What the server needs of an engine."""
 
-    def answer(self, queries: list[Query]) -> list[Answer]:
-        """One answer per query, in their order."""
+    def answer(self, queries: list[Query], on_step: Callable[[], None]) -> list[Answer]:
+        """One answer per query, in their order; calls ``on_step`` now and then."""
         ...
 
     def count(self) -> None:

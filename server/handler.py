@@ -87,7 +87,7 @@ class ModelClient:
             raise queue_full()
         uid, scope, now = next(self._uids), http.scope, time.monotonic()
         IN_STAGE["parse"].observe(now - scope["started"])
-        item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], query)
+        item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], query.work, query)
         pending = self._pending[uid] = Pending(asyncio.Event(), item=item)
         gone = asyncio.create_task(_end_when_gone(http, pending))
         QUEUE_DEPTH.inc()

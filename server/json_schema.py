@@ -7,7 +7,7 @@ is left to the reader of requests, whose errors say it.
 from typing import Any
 
 from eventmodel.bundle import Bundle
-from eventmodel.engine.times import SAMPLES
+from eventmodel.engine.query import SAMPLES
 from eventmodel.request.reader import (
     DEFAULT_TOP_K,
     MAX_QUANTILES,

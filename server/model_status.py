@@ -10,6 +10,9 @@ from litserve.utils import WorkerSetupStatus
 _STATES: tuple[str, ...] = ("starting", "ready", "error", "finished")
 """The values of LitServe's WorkerSetupStatus."""
 
+_LOAD_S = 600.0
+"""Longest that a model may take to load."""
+
 
 class _Fields(ctypes.Structure):
     _fields_ = (
@@ -38,6 +41,7 @@ class ModelStatus:
         context = get_context("spawn")
         self.stuck_after_s = stuck_after_s
         self._fields = context.RawValue(_Fields)
+        self.beat()
         self._batch = context.RawArray(ctypes.c_uint64, max_batch_size)
         self._lost = context.RawArray(ctypes.c_uint64, max_batch_size)
 
@@ -58,7 +62,7 @@ class ModelStatus:
     # --- the model process ------------------------------------------------------------
 
     def beat(self) -> None:
-        """Say that the process is alive: at every batch, and every second without one."""
+        """Say that the process is alive: at every step of a batch, and every second without one."""
         self._fields.heartbeat = time.monotonic()
 
     def begin_batch(self, uids: Sequence[int]) -> None:
@@ -87,6 +91,7 @@ class ModelStatus:
             self._lost[i] = self._batch[i]
         self._fields.n_lost, self._fields.n_batch = n, 0
         self._fields.failure = b""
+        self.beat()
         self._fields.generation += 1  # last: who sees the new number sees the rest
 
     def stop(self) -> None:
@@ -117,9 +122,9 @@ class ModelStatus:
 
     @property
     def is_stuck(self) -> bool:
-        """A batch that does not end, or a process that does not run."""
-        is_ready = self.state == WorkerSetupStatus.READY
-        return is_ready and time.monotonic() - self._fields.heartbeat > self.stuck_after_s
+        """A step of a batch that does not end, a process that does not run, or a model that does not load."""
+        patience_s = self.stuck_after_s if self.state == WorkerSetupStatus.READY else max(self.stuck_after_s, _LOAD_S)
+        return time.monotonic() - self._fields.heartbeat > patience_s
 
     @property
     def readiness(self) -> str:

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     """Seconds from a request's first byte to its answer; then it gets 504. The header
     X-Request-Timeout asks for less."""
     stuck_after_s: float = Field(default=60, gt=0)
-    """Seconds that one batch may take; a model process that takes longer is replaced."""
+    """Seconds that one step of a batch may take; a model process that takes longer is replaced."""
     shutdown_delay_s: float = Field(default=1, ge=0)
     """Seconds after SIGTERM in which /ready says 503 and requests are still taken: the time that load
     balancers need to notice."""

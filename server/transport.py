@@ -34,6 +34,8 @@ class Item(NamedTuple):
     """On the same clock: nobody waits for the answer any longer."""
     request_id: str
     """For the log."""
+    work: int
+    """That of the query: it bounds batches."""
     query: Query
 
 

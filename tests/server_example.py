@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class FakeEngine:
         self.is_spoilt = False
         self.statistics = Statistics()
 
-    def answer(self, queries: list[Query]) -> list[Answer]:
+    def answer(self, queries: list[Query], on_step: Callable[[], None] = lambda: None) -> list[Answer]:
         end = time.monotonic() + self.batch_s
         started = time.perf_counter()
         answers = [self._answer(query) for query in queries]

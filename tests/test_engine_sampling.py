@@ -6,6 +6,7 @@ from test_engine import query
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine import Answer, Engine, Query, Sampling, open_engine
+from eventmodel.engine.query import SAMPLES
 from eventmodel.event_log import EventLog
 from training.sampling import Sampler
 
@@ -35,6 +36,19 @@ def test_the_same_seed_gives_the_same_rollouts_whatever_the_neighbours(engine: E
     asked = [q._replace(sampling=Sampling(8, seed=3)) if i != 1 else q for i, q in enumerate(queries)]
     for one, together in zip(asked, engine.answer(asked), strict=True):
         assert (engine.answer([one])[0].ids == together.ids).mean() > 0.99  # rounding may break a tie otherwise
+
+
+def test_every_event_is_a_sign_of_life(engine: Engine, queries: list[Query]) -> None:
+    steps: list[int] = []
+    engine.answer([query._replace(horizon=3) for query in queries], lambda: steps.append(1))
+    assert len(steps) == 3
+
+
+def test_the_work_of_a_query_is_the_events_that_it_generates(queries: list[Query]) -> None:
+    query = queries[0]._replace(horizon=3)
+    assert query.work == 3
+    assert query._replace(sampling=Sampling(7)).work == 21
+    assert query._replace(sampling=Sampling(7), quantiles=(0.5,)).work == 3 * (7 + SAMPLES)
 
 
 def test_another_seed_gives_other_rollouts(engine: Engine, queries: list[Query]) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from eventmodel.engine.decoding import ChainStep
-from eventmodel.engine.times import NUMBERS_AT_A_TIME, SAMPLES, quantiles, sample_events
+from eventmodel.engine.query import SAMPLES
+from eventmodel.engine.times import NUMBERS_AT_A_TIME, quantiles, sample_events
 
 SIZES = (3, 7)
 

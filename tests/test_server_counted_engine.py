@@ -40,7 +40,7 @@ def test_each_batch_is_counted_once(
     engine = CountedEngine(FakeEngine(bundle))
 
     def answer_and_count() -> None:
-        engine.answer(queries)
+        engine.answer(queries, lambda: None)
         engine.count()
 
     answer_and_count()
@@ -54,7 +54,7 @@ def test_encoding_and_decoding_are_the_engine_s_whole_time(
     engine = CountedEngine(FakeEngine(bundle))
 
     def answer_and_count() -> None:
-        engine.answer(queries)
+        engine.answer(queries, lambda: None)
         engine.count()
 
     sums = [

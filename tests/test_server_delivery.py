@@ -15,7 +15,7 @@ from server.waiting import Arrived, Waiting
 
 def item(uid: int, consumer: int = 0) -> Item:
     query: Any = None
-    return Item(consumer, uid, 0.0, time.monotonic() + 1000, "", query)
+    return Item(consumer, uid, 0.0, time.monotonic() + 1000, "", 1, query)
 
 
 class Transport:

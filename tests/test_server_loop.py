@@ -16,7 +16,7 @@ LATER = time.monotonic() + 1000
 
 
 def item(uid: int, query: Any = "", deadline: float = LATER) -> Item:
-    return Item(0, uid, 0.0, deadline, f"request {uid}", query)
+    return Item(0, uid, 0.0, deadline, f"request {uid}", 1, query)
 
 
 class Upper:

@@ -6,7 +6,7 @@ python -m benchmarks.serving.instant --bundle BUNDLE [any setting of the server]
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class InstantEngine:
         self._log_prob = np.array([[sum(x.max() - np.log(np.exp(x).sum()) for x in logits)]], np.float32)
         self._batch_s = float(os.environ.get(BATCH_S, 0))
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_step: Callable[[], None]) -> list[Answer]:
         """One event each, a minute after now."""
         time.sleep(self._batch_s)
         moments = [np.array([[query.now + 60_000_000]]) for query in queries]

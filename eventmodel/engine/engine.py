@@ -1,7 +1,7 @@
 """The engine: a batch of queries to their answers, on any backend."""
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -70,8 +70,11 @@ class Engine:
         joined = np.concatenate([self._backend.host(of_kind) for of_kind in states])
         return self.decode(self._backend.native(joined), batch.memory, batch.sequence)
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_step: Callable[[], None] = lambda: None) -> list[Answer]:
         """Answer a batch; horizons may differ, and queries that are done leave the batch.
+
+        Args:
+            on_step: called before each event of a rollout.
 
         Raises:
             FloatingPointError: the model gave something that is no number.
@@ -85,7 +88,7 @@ class Engine:
         drafts = [_Draft(query, len(self._possible)) for query in queries]
         self._score_observed(drafts, decoding)
         for decoding_, rollouts in self._groups(queries, decoding):
-            self._roll_out(drafts, decoding_, rollouts)
+            self._roll_out(drafts, decoding_, rollouts, on_step)
         answers: list[Answer] = [draft.answer() for draft in drafts]
         return [answers[at] for at in np.argsort(order)]
 
@@ -103,9 +106,12 @@ class Engine:
             group = rows[start : start + ROLLOUTS_AT_A_TIME]
             yield decoding.take(np.array([row.query for row in group])), group
 
-    def _roll_out(self, drafts: Sequence["_Draft"], decoding: Decoding, rows: list["_Row"]) -> None:
+    def _roll_out(
+        self, drafts: Sequence["_Draft"], decoding: Decoding, rows: list["_Row"], on_step: Callable[[], None]
+    ) -> None:
         """Generate all events of some rollouts; the longest horizon comes first."""
         while True:
+            on_step()
             self._observe(drafts, decoding, rows)
             rollouts = [row.rollout for row in rows]
             step = choose(decoding, rollouts, self._possible)

@@ -403,10 +403,13 @@ def _read_sampling(value: object) -> Sampling | None:
             message = "sampling has no such key"
             raise RequestError("unknown_key", f"sampling.{cut(key)}", message, did_you_mean(key, Sampling._fields))
 
-    def read(key: str, kinds: type | UnionType, default: float, least: float, most: float) -> Any:
-        found: Any = default if value.get(key) is None else value[key]
-        if not isinstance(found, kinds) or isinstance(found, bool) or not least <= found <= most:
-            what = "whole number" if kinds is int else "number"
+    def read(key: str, kind: type | UnionType, default: float, least: float, most: float) -> Any:
+        found: Any = value.get(key)
+        if found is None:
+            return default
+        is_kind = isinstance(found, kind) and not isinstance(found, bool)
+        if not is_kind or not least <= found <= most:
+            what = "whole number" if kind is int else "number"
             message = f"{quoted(found)} is not a {what} from {least} to {most}"
             raise RequestError("bad_sampling", f"sampling.{key}", message, hint)
         return found
