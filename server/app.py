@@ -37,7 +37,7 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     app = server.app
     # each one added is outside of those before
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
-    app.add_middleware(TurnAway, path=PATH, is_full=server.client.is_full)
+    app.add_middleware(TurnAway, path=PATH, room=server.room)
     if settings.api_key is not None:
         app.add_middleware(ApiKey, key=settings.api_key.get_secret_value(), open_paths={LIVE, READY, METRICS, *FILES})
     app.add_middleware(CountRequests, path=PATH)

@@ -21,7 +21,7 @@ from eventmodel.request.reader import PredictRequest, read_requests
 from eventmodel.request.rendering import Answered, render_all
 from server.body import read_document
 from server.drift import count_unknown
-from server.errors import client_gone, model_died, queue_full
+from server.errors import client_gone, model_died
 from server.metrics import HISTORY_EVENTS, IN_STAGE, QUEUE_DEPTH
 from server.model_status import ModelStatus
 from server.together import Together
@@ -52,12 +52,11 @@ class ModelClient:
 
     Args:
         pending: LitServe's buffer, by uid; answers arrive in it.
-        limit: requests in it at most.
         status: tells which model process there is.
     """
 
-    def __init__(self, queue: RequestQueue, pending: dict[int, Pending], limit: int, status: ModelStatus) -> None:
-        self._queue, self._pending, self._limit, self._status = queue, pending, limit, status
+    def __init__(self, queue: RequestQueue, pending: dict[int, Pending], status: ModelStatus) -> None:
+        self._queue, self._pending, self._status = queue, pending, status
         self._outbox: list[Item | Cancel] = []
         self._uids: Iterator[int] = iter(())
         self._generation = 0
@@ -68,10 +67,6 @@ class ModelClient:
         self._uids = itertools.count(secrets.randbits(62))
         self._connect()
 
-    def is_full(self) -> bool:
-        """Whether another request would be one too many."""
-        return len(self._pending) >= self._limit
-
     async def ask(self, query: Query, http: Request, consumer: int) -> Answer:
         """The model's answer.
 
@@ -80,11 +75,9 @@ class ModelClient:
             consumer: the number of this HTTP process.
 
         Raises:
-            RequestError: there is no room, the model failed on this request, or the sender has gone.
+            RequestError: the model failed on this request, or the sender has gone.
             asyncio.CancelledError: it took too long; the model is told.
         """
-        if self.is_full():
-            raise queue_full()
         uid, scope, now = next(self._uids), http.scope, time.monotonic()
         IN_STAGE["parse"].observe(now - scope["started"])
         item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], query.work, query)

@@ -5,6 +5,7 @@ Private methods are overridden here: ``tests/test_server_litserve.py`` holds wha
 
 import asyncio
 import copy
+import ctypes
 import gc
 import logging
 import math
@@ -29,7 +30,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
+from server.admission import Room
 from server.handler import ModelClient, PredictHandler
+from server.head import BoundedHead
 from server.logs import configure_logs
 from server.metrics import IN_FLIGHT, QUEUE_DEPTH, READY, RESTARTS
 from server.model_status import ModelStatus
@@ -42,7 +45,7 @@ logger = logging.getLogger("eventmodel")
 _LOOK_S = 0.5
 """How often the main process looks whether the model process is stuck."""
 _MOST_FAILED_STARTS = 5
-"""Model processes in a row that die before they are ready, after which the server gives up."""
+"""Processes of a kind in a row that die before they are ready, after which the server gives up."""
 _GRACE_S = 5
 """On top of the timeout of requests, for HTTP processes to finish in."""
 _KEEP_ALIVE_S = 75
@@ -50,7 +53,7 @@ _KEEP_ALIVE_S = 75
 
 
 class StartError(RuntimeError):
-    """The model process did not start, or not again."""
+    """A process did not start, or not again."""
 
 
 class EventServer(LitServer):
@@ -70,8 +73,9 @@ class EventServer(LitServer):
         self._transport = AnswerTransport(directory)
         self._queue = RequestQueue(directory)
         self._pending: dict[int, Any] = {}
-        limit = math.ceil(settings.max_queue / settings.http_processes)
-        self.client = ModelClient(self._queue, self._pending, limit, status)
+        self.client = ModelClient(self._queue, self._pending, status)
+        self._is_up = multiprocessing.RawArray(ctypes.c_bool, settings.http_processes)
+        self.room = Room(settings.max_queue, settings.http_processes)
         super().__init__(
             api,
             accelerator="cpu",  # one worker; the engine finds its own device, and this process never imports torch
@@ -105,6 +109,8 @@ class EventServer(LitServer):
         consumer: int = app.response_queue_id  # type: ignore[attr-defined]
         gc.freeze()  # what is there now stays; looking through it again and again takes time from requests
         self.client.start()
+        self.room.start(consumer)
+        self._is_up[consumer] = True
         tasks = [
             asyncio.create_task(
                 response_queue_to_buffer(self._transport, self.response_buffer, consumer, self.litapi_connector)
@@ -143,7 +149,7 @@ class EventServer(LitServer):
         process = self._model_process
         while self.status.state != WorkerSetupStatus.READY:
             if process.exitcode is not None:
-                raise StartError(self._why_not(process))
+                raise StartError(f"the model process does not start: {self._why_not(process)}")
             wait([process.sentinel], timeout=0.05)
 
     def _start_server(
@@ -158,6 +164,7 @@ class EventServer(LitServer):
         process = multiprocessing.get_context("fork").Process(
             target=self._run_http_process, args=(number,), name=f"http-{number}"
         )
+        self._is_up[number] = False
         with uninterrupted():
             process.start()
         return process
@@ -170,13 +177,15 @@ class EventServer(LitServer):
             timeout_graceful_shutdown=math.ceil(self.settings.timeout_s + _GRACE_S),
             timeout_keep_alive=_KEEP_ALIVE_S,
             server_header=False,
+            http=BoundedHead,
+            ws="none",
             **self._uvicorn_arguments,
         )
         _HttpServer(config).run(self._sockets)
 
     def _start_worker_monitoring(self, manager: object, uvicorn_workers: dict[int, BaseProcess]) -> None:
         """Keep all processes running until a signal ends it; LitServe would look after the model process alone."""
-        failed_starts = 0
+        failed_starts = failed_http_starts = 0
         while True:
             model = self._model_process
             running = {process.sentinel: process for process in (model, *uvicorn_workers.values())}
@@ -184,6 +193,9 @@ class EventServer(LitServer):
                 running[cast(int, sentinel)].join(_LOOK_S)  # its end is seen before its exit code is there
             for number, process in uvicorn_workers.items():
                 if process.exitcode is not None:
+                    failed_http_starts = 0 if self._is_up[number] else failed_http_starts + 1
+                    if failed_http_starts >= _MOST_FAILED_STARTS:
+                        raise StartError(f"HTTP process {number} does not start: exit code {process.exitcode}")
                     logger.error("HTTP process %d died (%s); another one starts.", number, process.exitcode)
                     RESTARTS.labels("http").inc()
                     uvicorn_workers[number] = self._start_http_process(number)
@@ -196,7 +208,7 @@ class EventServer(LitServer):
             if model.exitcode is not None:
                 failed_starts += self.status.state != WorkerSetupStatus.READY
                 if failed_starts >= _MOST_FAILED_STARTS:
-                    raise StartError(self._why_not(model))
+                    raise StartError(f"the model process does not start: {self._why_not(model)}")
                 self._restart_model(model, delay_s=0.1 * (2**failed_starts - 1))
             READY.set(self.status.readiness == "ready")
 
@@ -221,7 +233,7 @@ class EventServer(LitServer):
         """Serve until SIGTERM or Ctrl-C, and leave no process and no file behind.
 
         Raises:
-            StartError: the model process did not start.
+            StartError: a process did not start.
         """
         self.inference_workers = []
         try:

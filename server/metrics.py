@@ -69,7 +69,7 @@ QUEUE_DEPTH = Gauge(
     "eventmodel_queue_depth_requests", "Requests that the model has and has not answered.", multiprocess_mode="sum"
 )
 MAX_QUEUE = Gauge(
-    "eventmodel_max_queue_requests", "The setting --max-queue: the queue's depth at most.", multiprocess_mode="max"
+    "eventmodel_max_queue_requests", "The setting --max-queue: requests in hand at most.", multiprocess_mode="max"
 )
 MAX_BATCH_SIZE = Gauge("eventmodel_max_batch_size_requests", "The setting --max-batch-size.", multiprocess_mode="max")
 DROPPED = Counter(

@@ -1,8 +1,10 @@
 """Serve a bundle: ``python -m server.run --bundle BUNDLE``; ``--help`` lists the settings."""
 
 import logging
+import os
 import socket
 import sys
+import tempfile
 from functools import partial
 
 from pydantic import ValidationError
@@ -17,6 +19,8 @@ from server.settings import Settings, read_settings
 
 logger = logging.getLogger("eventmodel")
 
+_LONGEST_DIRECTORY = 70
+"""Of the 107 bytes that a socket's path may have, the server's own part takes the rest."""
 WRONG_USE = 2
 """Exit status where the command line, the bundle or the port is at fault; 1 is a server that failed."""
 
@@ -54,6 +58,7 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
         bundle = load_bundle(settings.bundle)
         _check_backend(settings, bundle)
         _check_port(settings)
+        _check_temporary_directory()
     except ValueError as error:
         return _complain(str(error))
     with metrics_directory():
@@ -74,7 +79,7 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
                 access_log=False,
             )
         except StartError as error:
-            return _complain(f"the model process does not start: {error}", status=1)
+            return _complain(str(error), status=1)
     return 0
 
 
@@ -96,6 +101,14 @@ def _check_port(settings: Settings) -> None:
         except OSError as error:
             reason = f"cannot listen on {settings.host} port {settings.port} ({error.strerror})"
             raise ValueError(f"{reason}; choose another with --port") from None
+
+
+def _check_temporary_directory() -> None:
+    """The address of a local socket is a path, and a short one."""
+    directory = tempfile.gettempdir()
+    if len(os.fsencode(directory)) > _LONGEST_DIRECTORY:
+        reason = f"the directory for temporary files, {directory}, is longer than {_LONGEST_DIRECTORY} bytes"
+        raise ValueError(f"{reason}, too long for the sockets in it; name another in TMPDIR")
 
 
 def _complain(message: str, status: int = WRONG_USE) -> int:

@@ -42,9 +42,9 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(default=32, ge=1)
     """Requests that the model answers together at most."""
     max_queue: int = Field(default=256, ge=1)
-    """Requests that may wait for the model, those that it works on included, over all HTTP processes;
-    one too many gets 503 at once. Waiting takes at most this many, divided by what the model answers
-    in a second."""
+    """Requests in hand at most, over all HTTP processes: being received, waiting for the model, or being
+    answered; one too many gets 503 at once. Waiting takes at most this many, divided by what the model answers
+    in a second; bodies take at most this many times --max-body-bytes of memory."""
     max_body_bytes: int = Field(default=4_194_304, ge=1)
     """Largest request body; a larger one gets 413."""
     timeout_s: float = Field(default=30, gt=0)

@@ -135,6 +135,6 @@ def request(kind: str = "in", minute: int = 0) -> dict[str, Any]:
     return {"streams": {"Worker": [{"id": "ann", "events": [event(minute, Kind=kind)]}]}}
 
 
-def run(*flags: str) -> subprocess.CompletedProcess[str]:
+def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A server that ends by itself."""
-    return subprocess.run([*PROGRAM, *flags], capture_output=True, text=True, env=ENVIRONMENT, timeout=20)
+    return subprocess.run([*PROGRAM, *flags], capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=60)

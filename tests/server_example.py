@@ -179,5 +179,13 @@ def open_fake_engine(bundle: Bundle) -> Engine:
     return CountedEngine(FakeEngine(bundle))
 
 
+def _fail(*_: object) -> None:
+    raise OSError("an HTTP process fails on purpose")
+
+
 if __name__ == "__main__":
+    if "FAKE_HTTP_FAILS" in os.environ:
+        from unittest.mock import patch
+
+        patch("server.handler.ModelClient.start", _fail).start()
     sys.exit(serve(read_settings(), open_fake_engine))

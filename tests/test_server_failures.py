@@ -160,6 +160,22 @@ def test_a_model_that_dies_while_loading_ends_the_server(tmp_path: Path) -> None
     assert done.stderr.splitlines()[-1] == "error: the model process does not start: it ended with exit code 1"
 
 
+def test_http_processes_that_do_not_start_end_the_server(bundle: Path) -> None:
+    flags = ("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(free_port()))
+    done = run(*flags, FAKE_HTTP_FAILS="1")
+    assert done.returncode == 1
+    assert "HTTP process 0 does not start" in done.stderr.splitlines()[-1]
+    assert done.stderr.count("another one starts") == 4
+
+
+def test_a_directory_that_is_too_deep_for_sockets_is_refused_at_once(bundle: Path, tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 70)
+    deep.mkdir()
+    done = run("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(free_port()), TMPDIR=str(deep))
+    assert done.returncode == 2
+    assert "TMPDIR" in done.stderr
+
+
 @contextmanager
 def asked_all_the_time(server: Server, clients: int) -> Iterator[Counter[str]]:
     """Several clients ask until the block ends; how often what came of it: "ok", or an error's code."""

@@ -1,0 +1,100 @@
+"""What comes before a request's body has bounds: a size and a time."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from running_server import free_port, wait_for
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from server import head
+from server.head import MOST_BYTES, BoundedHead
+
+SECONDS = 0.3
+GET = b"GET / HTTP/1.1\r\nhost: here\r\n"
+
+
+async def answer(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(await request.body() or b"nothing")
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    port, before = free_port(), head.MOST_S
+    head.MOST_S = SECONDS
+    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
+    config = uvicorn.Config(app, port=port, http=BoundedHead, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_for(lambda: server.started)
+    yield port
+    server.should_exit = True
+    thread.join()
+    head.MOST_S = before
+
+
+def exchange(port: int, *parts: bytes, pause_s: float = 0.05) -> bytes:
+    """What is answered to some bytes, sent with pauses, until the server closes or says nothing for long."""
+
+    async def run() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+        except ConnectionError:
+            pass
+        received = b""
+        try:
+            async with asyncio.timeout(10 * SECONDS):
+                while chunk := await reader.read(65536):
+                    received += chunk
+        except (TimeoutError, ConnectionError):
+            pass
+        writer.close()
+        return received
+
+    return asyncio.run(run())
+
+
+def test_a_head_in_pieces_is_answered(port: int) -> None:
+    assert exchange(port, GET[:7], GET[7:], b"connection: close\r\n\r\n").endswith(b"nothing")
+
+
+def test_a_head_that_is_too_large_is_refused_and_closed(port: int) -> None:
+    filler = b"x-filler: " + b"x" * 8000 + b"\r\n"
+    received = exchange(port, GET, *[filler] * (MOST_BYTES // len(filler) + 2), pause_s=0)
+    status, _, body = received.partition(b"\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 431")
+    assert json.loads(body)["error"]["code"] == "head_too_large"
+
+
+def test_a_head_that_is_too_slow_is_refused_and_closed(port: int) -> None:
+    received = exchange(port, GET)
+    assert received.startswith(b"HTTP/1.1 408")
+    assert b"head_too_slow" in received
+
+
+def test_a_connection_that_says_nothing_is_closed(port: int) -> None:
+    assert exchange(port) == b""
+
+
+def test_a_body_may_be_slow_and_larger_than_a_head(port: int) -> None:
+    size = 3 * MOST_BYTES
+    post = b"POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size
+    parts = [b"y" * (size // 3)] * 3
+    assert exchange(port, post, *parts, pause_s=0.6 * SECONDS).endswith(b"y" * size)
+
+
+def test_a_later_request_of_a_connection_has_the_same_bounds(port: int) -> None:
+    received = exchange(port, GET + b"\r\n", GET)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 408" in received
