@@ -63,7 +63,10 @@ def request_schema(bundle: Bundle) -> Json:
             },
             "allowed": _optional(
                 _object(
-                    {name: {"type": "array", "items": _NAME, "minItems": 1} for name in categories},
+                    {
+                        name: {"type": "array", "items": _NAME, "minItems": 1, "maxItems": size - 1}
+                        for name, size in zip(categories, bundle.codec.sizes, strict=True)
+                    },
                     description="Per category, the only values that may happen.",
                 )
             ),
@@ -73,7 +76,8 @@ def request_schema(bundle: Bundle) -> Json:
                 "maxItems": MAX_QUANTILES,
                 "uniqueItems": True,
                 "description": "Levels, lowest first, at which each event's time is wanted, as 0.1, 0.5 and 0.9. "
-                f"They take {SAMPLES} sampled events per future event, and so time; none where it is left out.",
+                f"They take {SAMPLES} sampled events per future event, and so time, but with sampling, which draws "
+                "its own; none where it is left out.",
             },
             "sampling": _optional(_sampling()),
             "observed": _optional(
@@ -182,7 +186,8 @@ def response_schema(schema: Schema) -> Json:
     when = {
         "type": "object",
         "additionalProperties": {"type": "string"},
-        "description": "The event's time by level: it is not later with that probability.",
+        "description": "The event's time by level: it is not later with that probability. Given the events before it, "
+        "or over the rollouts where they are drawn.",
     }
     fields = {f.name: {"type": ["string", "null"]} for f in schema.fields if not isinstance(f, KeyField)}
     event = _object(fields)

@@ -48,7 +48,15 @@ def test_the_work_of_a_query_is_the_events_that_it_generates(queries: list[Query
     query = queries[0]._replace(horizon=3)
     assert query.work == 3
     assert query._replace(sampling=Sampling(7)).work == 21
-    assert query._replace(sampling=Sampling(7), quantiles=(0.5,)).work == 3 * (7 + SAMPLES)
+    assert query._replace(quantiles=(0.5,)).work == 3 * (1 + SAMPLES)
+    assert query._replace(sampling=Sampling(7), quantiles=(0.5,)).work == 21
+
+
+def test_quantiles_of_drawn_rollouts_are_those_of_their_times(engine: Engine, queries: list[Query]) -> None:
+    asked = [q._replace(horizon=3, quantiles=(0.25, 0.5)) for q in queries]
+    for answer in engine.answer([q._replace(sampling=Sampling(8)) for q in asked]):
+        assert answer.when is not None
+        np.testing.assert_array_equal(answer.when, np.sort(answer.timestamp, axis=0)[[1, 3]].T)
 
 
 def test_another_seed_gives_other_rollouts(engine: Engine, queries: list[Query]) -> None:

@@ -136,7 +136,8 @@ class Engine:
         allowed = np.stack([row.rollout.allowed for row in rows])
         for row, distribution in zip(rows, self._restrict(log_probs, allowed), strict=True):
             drafts[row.query].add(len(row.rollout.ids), distribution)
-        asking = [at for at, row in enumerate(rows) if row.rollout.query.quantiles and row.rollout.number == 0]
+        # rollouts that are drawn are a sample themselves
+        asking = [at for at, row in enumerate(rows) if row.rollout.query.quantiles and not row.rollout.query.sampling]
         if asking:
             some = [rows[at].rollout for at in asking]
             not_before = np.array([rollout.timestamp for rollout in some], np.int64)
@@ -236,14 +237,18 @@ class _Draft:
             with np.errstate(divide="ignore"):
                 log_probs = np.log(log_probs / self._n).astype(np.float32)
         rollouts = sorted(self.rollouts, key=lambda rollout: rollout.number)
+        timestamp = np.array([[m.timestamp for m in rollout.moments] for rollout in rollouts], np.int64)
+        when = np.stack(self.when) if self.when else None
+        if self.query.quantiles and self.query.sampling:
+            when = quantiles(timestamp.T, self.query.quantiles)
         return Answer(
             log_probs=log_probs,
             ids=np.stack([np.stack(rollout.ids) for rollout in rollouts]),
-            timestamp=np.array([[m.timestamp for m in rollout.moments] for rollout in rollouts], np.int64),
+            timestamp=timestamp,
             log_prob=np.array([rollout.log_prob for rollout in rollouts], np.float32),
             observed_log_prob=self.observed,
             observed_entropy=self.observed_entropy,
-            when=np.stack(self.when) if self.when else None,
+            when=when,
         )
 
 

@@ -51,15 +51,17 @@ class Query(NamedTuple):
     observed: np.ndarray | None
     """(C,) int32: the ids of an event to score as the next one."""
     quantiles: tuple[float, ...] = ()
-    """Increasing levels between 0 and 1, at which each event's time is wanted; they take sampling."""
+    """Increasing levels between 0 and 1, at which each event's time is wanted: over the rollouts where they are
+    drawn, else over a sample of next events, given the events that the rollout took before."""
     sampling: Sampling | None = None
     """None takes the most probable event, category by category, at each step."""
 
     @property
     def work(self) -> int:
         """Events that answering it generates, which is what the time it takes grows with."""
-        rollouts = self.sampling.num_samples if self.sampling else 1
-        return self.horizon * (rollouts + (SAMPLES if self.quantiles else 0))
+        if self.sampling:
+            return self.horizon * self.sampling.num_samples
+        return self.horizon * (1 + (SAMPLES if self.quantiles else 0))
 
 
 class Answer(NamedTuple):
@@ -82,4 +84,4 @@ class Answer(NamedTuple):
     """(C,) float32: of each category on its own: the surprise that was to be expected, whatever
     is ``allowed``."""
     when: np.ndarray | None = None
-    """(horizon, levels) int64: the quantiles of each event's time, in microseconds; of the first rollout."""
+    """(horizon, levels) int64: the quantiles of each event's time, in microseconds."""

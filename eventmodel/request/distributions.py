@@ -70,7 +70,7 @@ def list_values(
         probability=probability,
         unknown=p[:, start],
         rest=np.add.reduceat(rest, layout.starts, axis=1, dtype=np.float64)[:, some].astype(np.float32),
-        entropy=entropy(log_probs, layout.starts)[:, some].astype(np.float32),
+        entropy=entropy(log_probs, layout.starts)[:, some].astype(np.float32) + np.float32(0),  # no -0.0
     )
 
 

@@ -44,7 +44,8 @@ class Question(TypedDict, total=False):
     allowed: Mapping[str, Sequence[object]]
     """Per category, the only values that may happen."""
     quantiles: Sequence[float]
-    """Levels, lowest first, at which each event's time is wanted; they take sampling, and so time."""
+    """Levels, lowest first, at which each event's time is wanted; they take 200 sampled events each, and so time,
+    or with ``sampling`` the rollouts that are drawn anyhow."""
     sampling: Mapping[str, float]
     """``num_samples`` rollouts in place of the most probable one, at a ``temperature``, from the ``top_p``
     most probable values, by a ``seed``."""

@@ -2,14 +2,13 @@
 
 const byId = (id) => document.getElementById(id);
 
-async function open(key) {
+async function show(key) {
   const answer = await fetch("openapi.json", { headers: key ? { "x-api-key": key } : {} });
   byId("unlock").hidden = answer.status !== 401;
-  byId("error").hidden = answer.ok || (answer.status === 401 && !key);
+  if (answer.status === 401 && !key) return;
   if (!answer.ok) {
     const { error } = await answer.json();
-    byId("error").textContent = `${answer.status} ${error.code}: ${error.message}. ${error.hint}`;
-    return;
+    throw new Error(`${answer.status} ${error.code}: ${error.message}. ${error.hint}`);
   }
   const ui = SwaggerUIBundle({
     spec: await answer.json(),
@@ -19,6 +18,16 @@ async function open(key) {
     validatorUrl: null, // it would ask somebody else's server
     onComplete: () => key && ui.preauthorizeApiKey("key", key),
   });
+}
+
+async function open(key) {
+  byId("error").hidden = true;
+  try {
+    await show(key);
+  } catch (error) {
+    byId("error").textContent = error.message;
+    byId("error").hidden = false;
+  }
 }
 
 byId("unlock").addEventListener("submit", (event) => {

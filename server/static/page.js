@@ -235,6 +235,7 @@ function showAnswer(asked, answer) {
     element("h2", {}, isSampled ? "Futures that may happen" : `What happens next to ${answer.focus}`),
     element("p", { className: "note" },
       `After ${moment(answer.now)}. ${answer.unknown_values} values of what was sent are unknown to the model.`),
+    ...optional(isSampled && answer.events[0].when, element("ol", { className: "events" }, ...answer.events.map(({ when }) => eventLine(undefined, when)))),
     ...(isSampled ? rolloutsOf(answer) : [element("ol", { className: "events" }, ...answer.events.map(({ event, when }) => eventLine(event, when)))]),
     ...optional(answer.observed, ...(answer.observed ? observedOf(answer.observed) : [])),
     element("h2", {}, answer.events.length > 1 ? "How probable: the first event" : "How probable"),
