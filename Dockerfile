@@ -2,7 +2,7 @@
 # docker build --target server .                              for a GPU
 # docker build --target server --build-arg ACCELERATOR=cpu .  without one
 # docker build --target trainer .                             the same for training and export
-# docker build --target loadtest .                            what loads a server with requests
+# docker build --target loadtest .                            what asks a server: the smoke test and the load test
 ARG PYTHON=3.11.15-slim-bookworm
 # the extra of pyproject.toml that brings ONNX Runtime: gpu or cpu
 ARG ACCELERATOR=gpu
@@ -25,7 +25,7 @@ COPY . .
 
 FROM build AS build-server
 ARG ACCELERATOR
-RUN pip install --constraint constraints.txt ".[serve,check,client,${ACCELERATOR}]"
+RUN pip install --constraint constraints.txt ".[serve,check,${ACCELERATOR}]"
 
 FROM build AS build-trainer
 ARG ACCELERATOR
@@ -38,7 +38,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /src
 RUN python -m venv /opt/eventmodel
 COPY . .
-RUN pip install --constraint constraints.txt ".[loadtest]"
+RUN pip install --constraint constraints.txt ".[loadtest,client]"
 
 FROM base AS runtime
 ARG REVISION=""

@@ -311,13 +311,12 @@ def job_container(name: str) -> Document:
     return container
 
 
-def test_the_smoke_test_asks_the_service_with_what_the_server_s_image_has(tmp_path: Path) -> None:
+def test_the_smoke_test_asks_the_service_with_what_the_load_test_s_image_has(tmp_path: Path) -> None:
     container = job_container("eventmodel-smoke-test")
     assert container["args"] == ["--url", SERVICE]
-    (installed,) = (
-        i.value for stage in STAGES if stage.name == "build-server" for i in stage.instructions if i.name == "RUN"
-    )
-    assert ",client," in installed
+    assert container["image"] == job_container("eventmodel-load-test")["image"]
+    (stage,) = (stage for stage in STAGES if stage.name == "build-loadtest")
+    assert any('".[loadtest,client]"' in i.value for i in stage.instructions)
     bundle = write_example(tmp_path / "bundle").path
     with started(bundle, tmp_path / "server.log") as running:
         command = [sys.executable, *container["command"][1:], "--url", f"http://127.0.0.1:{running.port}"]
