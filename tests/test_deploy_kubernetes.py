@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 SERVING = ("overlays/cpu", "overlays/gpu")
 TRAINING = ("overlays/training", "overlays/training-nodes")
 ALL = (*SERVING, *TRAINING, "checks")
+DOCUMENTS = ("README.md", "docs/operations.md")
 _, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
 SERVICE = "http://eventmodel"
 
@@ -33,15 +36,15 @@ Document = dict[str, Any]
 
 
 @cache
-def rendered(folder: str) -> str:
-    command = ["kubectl", "kustomize", str(ROOT / "k8s" / folder)]
+def rendered(folder: str, root: Path = ROOT) -> str:
+    command = ["kubectl", "kustomize", str(root / "k8s" / folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def objects(folder: str) -> list[Document]:
-    return list(yaml.safe_load_all(rendered(folder)))
+def objects(folder: str, root: Path = ROOT) -> list[Document]:
+    return list(yaml.safe_load_all(rendered(folder, root)))
 
 
 def one(folder: str, kind: str) -> Document:
@@ -49,16 +52,20 @@ def one(folder: str, kind: str) -> Document:
     return found
 
 
-def pods(folder: str) -> Iterator[Document]:
+def pods(folder: str, root: Path = ROOT) -> Iterator[Document]:
     """The pod specifications of all workloads."""
-    for document in objects(folder):
+    for document in objects(folder, root):
         if document["kind"] in ("Deployment", "Job"):
             yield document["spec"]["template"]["spec"]
 
 
-def containers(folder: str) -> Iterator[Document]:
-    for pod in pods(folder):
+def containers(folder: str, root: Path = ROOT) -> Iterator[Document]:
+    for pod in pods(folder, root):
         yield from pod.get("initContainers", []) + pod["containers"]
+
+
+def images(folders: Iterable[str], root: Path = ROOT) -> set[str]:
+    return {container["image"] for folder in folders for container in containers(folder, root)}
 
 
 def server(folder: str) -> Document:
@@ -195,6 +202,20 @@ def test_the_autoscaler_goes_by_the_queue_of_the_deployment_and_never_by_cpu(fol
     assert float(trigger["metadata"]["threshold"]) < settings(folder).max_queue / 2
 
 
+@pytest.mark.parametrize("folder", ALL)
+def test_every_image_has_a_tag_and_none_is_the_latest(folder: str) -> None:
+    for image in images([folder]):
+        _, _, tag = image.rpartition("/")[2].partition(":")
+        assert tag not in ("", "latest"), image
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_the_tag_of_the_bundle_s_image_is_the_sha256_that_the_pod_holds_it_to(folder: str) -> None:
+    (container,) = server_pod(folder)["initContainers"]
+    digest = config(folder, "eventmodel-bundle")["BUNDLE_SHA256"]
+    assert container["image"] == f"eventmodel-bundle:{digest}"
+
+
 # --- behaviour -----------------------------------------------------------------------------
 
 
@@ -279,6 +300,66 @@ def test_the_nodes_of_a_training_find_each_other() -> None:
     (script,) = container["args"]
     first = f"{one(folder, 'Job')['metadata']['name']}-0.{service['metadata']['name']}"
     assert f"--master-addr {first} --master-port {service['spec']['ports'][0]['port']} " in script
+
+
+# --- the documented commands, typed ----------------------------------------------------------
+
+
+STUB = """#!/bin/sh
+printf '%s\\n' "${0##*/} $*" >> "$CALLS"
+"""
+
+
+def shell_blocks(text: str) -> str:
+    """All of a Markdown text's commands, as one script."""
+    blocks = re.findall(r"^( *)```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    return "".join(dedent(block) for _, block in blocks)
+
+
+def deploy_commands(document: str) -> str:
+    return shell_blocks((ROOT / document).read_text("utf-8").split("## Deploy\n")[1].split("\n## ")[0])
+
+
+def typed(script: str, root: Path) -> list[list[str]]:
+    """Run a script in a copy of the manifests; what would need Docker, a cluster or this project is noted instead.
+
+    Returns:
+        Each of those commands, in words.
+    """
+    shutil.copytree(ROOT / "k8s", root / "k8s")
+    (root / "work" / "bundle").mkdir(parents=True)
+    (root / "work" / "bundle" / "bundle.json").write_text("{}", "utf-8")
+    (root / "bin").mkdir()
+    for program in ("docker", "kubectl", "python"):
+        (root / "bin" / program).write_text(STUB, "utf-8")
+        (root / "bin" / program).chmod(0o755)
+    environment = {"PATH": f"{root / 'bin'}:/usr/bin:/bin", "CALLS": str(root / "calls")}
+    done = subprocess.run(
+        ["sh", "-euc", script], cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.split() for line in (root / "calls").read_text("utf-8").splitlines()]
+
+
+def test_the_readme_builds_every_image_that_is_named_and_no_other(tmp_path: Path) -> None:
+    calls = typed(deploy_commands("README.md"), tmp_path)
+    assert {call[call.index("-t") + 1] for call in calls if call[:2] == ["docker", "build"]} == images(ALL, tmp_path)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_what_is_applied_names_what_was_built(document: str, tmp_path: Path) -> None:
+    calls = typed(deploy_commands(document), tmp_path)
+    applied = [call[3].removeprefix("k8s/") for call in calls if call[:3] == ["kubectl", "apply", "-k"]]
+    assert {"overlays/cpu", "checks"} <= set(applied)
+    assert images(applied, tmp_path) <= {
+        call[call.index("-t") + 1] for call in calls if call[:2] == ["docker", "build"]
+    }
+
+
+def test_what_goes_to_a_registry_is_what_is_applied(tmp_path: Path) -> None:
+    calls = typed(deploy_commands("docs/operations.md"), tmp_path)
+    pushed = {call[2] for call in calls if call[:2] == ["docker", "push"]}
+    assert pushed == images(("overlays/cpu", "checks"), tmp_path)
 
 
 # --- what runs in the pods, run ------------------------------------------------------------
