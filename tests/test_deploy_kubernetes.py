@@ -25,8 +25,8 @@ from server.settings import Settings
 ROOT = Path(__file__).parents[1]
 SERVING = ("overlays/cpu", "overlays/gpu")
 TRAINING = ("overlays/training", "overlays/training-nodes")
-ALL = (*SERVING, *TRAINING, "checks")
-DOCUMENTS = ("README.md", "docs/operations.md")
+RUNNING = (*SERVING, *TRAINING, "checks", "files")
+ALL = (*RUNNING, "namespace", "volume")
 _, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
 SERVICE = "http://eventmodel"
 
@@ -57,6 +57,8 @@ def pods(folder: str, root: Path = ROOT) -> Iterator[Document]:
     for document in objects(folder, root):
         if document["kind"] in ("Deployment", "Job"):
             yield document["spec"]["template"]["spec"]
+        if document["kind"] == "Pod":
+            yield document["spec"]
 
 
 def containers(folder: str, root: Path = ROOT) -> Iterator[Document]:
@@ -170,7 +172,8 @@ def jobs() -> list[Document]:
 
 @pytest.mark.parametrize("folder", ALL)
 def test_everything_that_a_pod_names_is_there(folder: str) -> None:
-    names = {(document["kind"], document["metadata"]["name"]) for document in objects(folder)}
+    there = [*objects(folder), *objects("volume")]
+    names = {(document["kind"], document["metadata"]["name"]) for document in there}
     for pod in pods(folder):
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod.get("initContainers", []) + pod["containers"]:
@@ -256,12 +259,16 @@ def test_every_pod_passes_the_restricted_standard(folder: str) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize("folder", [*SERVING, *TRAINING])
-def test_the_namespace_enforces_the_restricted_standard(folder: str) -> None:
-    namespace = one(folder, "Namespace")["metadata"]
-    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    inside = {d["metadata"].get("namespace") for d in objects(folder) if d["kind"] != "Namespace"}
-    assert inside == {namespace["name"]}
+def test_everything_is_in_a_namespace_that_enforces_the_restricted_standard() -> None:
+    (namespace,) = objects("namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    inside = {d["metadata"].get("namespace") for folder in (*RUNNING, "volume") for d in objects(folder)}
+    assert inside == {namespace["metadata"]["name"]}
+
+
+@pytest.mark.parametrize("folder", RUNNING)
+def test_who_deletes_what_runs_deletes_neither_the_namespace_nor_a_volume(folder: str) -> None:
+    assert not {"Namespace", "PersistentVolumeClaim"} & {document["kind"] for document in objects(folder)}
 
 
 @pytest.mark.parametrize("folder", ALL)
@@ -307,6 +314,11 @@ def test_the_nodes_of_a_training_find_each_other() -> None:
 
 STUB = """#!/bin/sh
 printf '%s\\n' "${0##*/} $*" >> "$CALLS"
+if [ "${0##*/} $1" = "kubectl exec" ]; then
+    while [ "$1" != -- ]; do shift; done
+    shift
+    exec "$@"
+fi
 """
 
 
@@ -316,19 +328,26 @@ def shell_blocks(text: str) -> str:
     return "".join(dedent(block) for _, block in blocks)
 
 
-def deploy_commands(document: str) -> str:
-    return shell_blocks((ROOT / document).read_text("utf-8").split("## Deploy\n")[1].split("\n## ")[0])
+COMMANDS = {
+    "README.md": shell_blocks((ROOT / "README.md").read_text("utf-8").split("## Deploy\n")[1].split("\n## ")[0]),
+    "docs/operations.md": shell_blocks((ROOT / "docs" / "operations.md").read_text("utf-8").split("\n## Scale\n")[0]),
+}
 
 
 def typed(script: str, root: Path) -> list[list[str]]:
     """Run a script in a copy of the manifests; what would need Docker, a cluster or this project is noted instead.
 
+    Of that, what runs in a pod is run here, with ``volume`` as its ``/work``; a run is there already.
+
     Returns:
         Each of those commands, in words.
     """
     shutil.copytree(ROOT / "k8s", root / "k8s")
-    (root / "work" / "bundle").mkdir(parents=True)
-    (root / "work" / "bundle" / "bundle.json").write_text("{}", "utf-8")
+    for file in ("work/bundle/bundle.json", "work/log/log.json", "volume/run/checkpoints/1/meta.json"):
+        (root / file).parent.mkdir(parents=True)
+        (root / file).write_text("{}", "utf-8")
+    (root / "volume" / "run" / "best").symlink_to("checkpoints/1")
+    script = script.replace("-C /work", f"-C {root / 'volume'}")
     (root / "bin").mkdir()
     for program in ("docker", "kubectl", "python"):
         (root / "bin" / program).write_text(STUB, "utf-8")
@@ -341,25 +360,53 @@ def typed(script: str, root: Path) -> list[list[str]]:
     return [line.split() for line in (root / "calls").read_text("utf-8").splitlines()]
 
 
+def built(calls: list[list[str]]) -> set[str]:
+    return {call[call.index("-t") + 1] for call in calls if call[:2] == ["docker", "build"]}
+
+
+def applied(calls: list[list[str]]) -> list[str]:
+    return [call[3].removeprefix("k8s/") for call in calls if call[:3] == ["kubectl", "apply", "-k"]]
+
+
 def test_the_readme_builds_every_image_that_is_named_and_no_other(tmp_path: Path) -> None:
-    calls = typed(deploy_commands("README.md"), tmp_path)
-    assert {call[call.index("-t") + 1] for call in calls if call[:2] == ["docker", "build"]} == images(ALL, tmp_path)
+    assert built(typed(COMMANDS["README.md"], tmp_path)) == images(RUNNING, tmp_path)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", COMMANDS)
 def test_what_is_applied_names_what_was_built(document: str, tmp_path: Path) -> None:
-    calls = typed(deploy_commands(document), tmp_path)
-    applied = [call[3].removeprefix("k8s/") for call in calls if call[:3] == ["kubectl", "apply", "-k"]]
-    assert {"overlays/cpu", "checks"} <= set(applied)
-    assert images(applied, tmp_path) <= {
-        call[call.index("-t") + 1] for call in calls if call[:2] == ["docker", "build"]
-    }
+    calls = typed(COMMANDS[document], tmp_path)
+    assert {"overlays/cpu", "checks"} <= set(applied(calls))
+    assert images(applied(calls), tmp_path) <= built(calls)
 
 
-def test_what_goes_to_a_registry_is_what_is_applied(tmp_path: Path) -> None:
-    calls = typed(deploy_commands("docs/operations.md"), tmp_path)
-    pushed = {call[2] for call in calls if call[:2] == ["docker", "push"]}
-    assert pushed == images(("overlays/cpu", "checks"), tmp_path)
+def test_what_is_pushed_to_a_registry_is_what_is_applied(tmp_path: Path) -> None:
+    calls = typed(COMMANDS["docs/operations.md"], tmp_path)
+    assert {call[2] for call in calls if call[:2] == ["docker", "push"]} == images(applied(calls), tmp_path)
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_every_job_of_the_last_time_is_deleted_before_its_successor_is_applied(document: str, tmp_path: Path) -> None:
+    calls = typed(COMMANDS[document], tmp_path)
+    for folder in applied(calls):
+        names = [d["metadata"]["name"] for d in objects(folder) if d["kind"] == "Job"]
+        before = calls[calls.index(["kubectl", "apply", "-k", f"k8s/{folder}"]) - 1]
+        whole = ["kubectl", "delete", "-k", f"k8s/{folder}", "--ignore-not-found"]
+        assert not names or before in (whole, ["kubectl", "delete", "job", *names, "--ignore-not-found"])
+
+
+def test_the_log_comes_into_the_volume_and_the_result_out_of_it(tmp_path: Path) -> None:
+    typed(COMMANDS["docs/operations.md"], tmp_path)
+    assert (tmp_path / "volume" / "log" / "log.json").is_file()
+    assert (tmp_path / "best" / "meta.json").is_file()
+    assert not (tmp_path / "best").is_symlink()
+
+
+def test_the_smoke_test_is_waited_for_longer_than_it_may_take(tmp_path: Path) -> None:
+    calls = typed(COMMANDS["docs/operations.md"], tmp_path)
+    (waiting,) = (call for call in calls if call[:2] == ["kubectl", "wait"] and "job/eventmodel-smoke-test" in call)
+    (timeout,) = (word.removeprefix("--timeout=") for word in waiting if word.startswith("--timeout="))
+    (job,) = (d for d in objects("checks") if d["metadata"]["name"] == "eventmodel-smoke-test")
+    assert int(timeout.removesuffix("s")) > job["spec"]["activeDeadlineSeconds"]
 
 
 # --- what runs in the pods, run ------------------------------------------------------------
