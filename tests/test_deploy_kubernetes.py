@@ -17,10 +17,12 @@ import yaml
 from dockerfile import parse
 from running_server import ENVIRONMENT, started
 from server_example import write_example
+from trainer_script import becomes
 
 from server.app import METRICS
 from server.probes import LIVE, READY
 from server.settings import Settings
+from training.run import parse_config
 
 ROOT = Path(__file__).parents[1]
 SERVING = ("overlays/cpu", "overlays/gpu")
@@ -431,6 +433,21 @@ def test_the_init_container_delivers_the_bundle_that_was_named_and_no_other(is_e
     )
     assert (done.returncode == 0) == is_expected, done.stderr
     assert sorted(f.name for f in target.iterdir()) == (sorted(f.name for f in bundle.iterdir()) if is_expected else [])
+
+
+def trainer(folder: str, work: Path) -> list[str]:
+    """What the Job's container becomes where ``work`` is mounted."""
+    (container,) = next(pods(folder))["containers"]
+    environment = {variable["name"]: variable.get("value", "0") for variable in container.get("env", [])}
+    return becomes([*container["command"], *container["args"]], work, **environment)
+
+
+@pytest.mark.parametrize("folder", TRAINING)
+def test_a_training_that_was_evicted_goes_on_from_its_last_checkpoint(folder: str, tmp_path: Path) -> None:
+    first = trainer(folder, tmp_path / "work")
+    flags = first[first.index("training.run") + 1 :]
+    (parse_config(flags).out / "last").mkdir(parents=True)
+    assert trainer(folder, tmp_path / "work") == [*first, "--resume"]
 
 
 def job_container(name: str) -> Document:
