@@ -17,6 +17,7 @@ import yaml
 from dockerfile import parse
 from running_server import ENVIRONMENT, started
 from server_example import write_example
+from torch.distributed.run import get_args_parser
 from trainer_script import becomes
 
 from server.app import METRICS
@@ -448,6 +449,21 @@ def test_a_training_that_was_evicted_goes_on_from_its_last_checkpoint(folder: st
     flags = first[first.index("training.run") + 1 :]
     (parse_config(flags).out / "last").mkdir(parents=True)
     assert trainer(folder, tmp_path / "work") == [*first, "--resume"]
+
+
+def test_torchrun_takes_its_flags_and_gives_its_worker_most_of_the_pod_s_grace_period(tmp_path: Path) -> None:
+    folder = "overlays/training-nodes"
+    program, *arguments = trainer(folder, tmp_path / "work")
+    assert program == "torchrun"
+    flags = get_args_parser().parse_args(arguments)
+    assert (flags.module, flags.training_script) == (True, "training.run")
+    grace = next(pods(folder))["terminationGracePeriodSeconds"]
+    assert 0.8 * grace < flags.shutdown_timeout < grace
+
+
+def test_the_image_s_torch_knows_a_shutdown_timeout() -> None:
+    (version,) = re.findall(r"^torch==(\d+)\.(\d+)", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    assert tuple(map(int, version)) >= (2, 12)  # pytorch/pytorch#172596; the project itself works with older ones
 
 
 def job_container(name: str) -> Document:
