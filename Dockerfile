@@ -12,7 +12,8 @@ ENV PATH=/opt/eventmodel/bin:$PATH \
     PYTHONUNBUFFERED=1
 
 FROM base AS build
-# where torch comes from; empty is pip's own index, whose torch brings CUDA on x86 and takes gigabytes
+# where torch comes from; empty is pip's own index, whose torch brings CUDA on x86 and takes gigabytes. It is asked beside
+# that one: it has not every version of what torch depends on, and its 2.13.0+cpu is newer than 2.13.0
 ARG TORCH_INDEX=""
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -20,7 +21,7 @@ WORKDIR /src
 RUN python -m venv /opt/eventmodel
 COPY constraints.txt ./
 # first and apart: code changes more often
-RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} torch
 COPY . .
 
 FROM build AS build-server

@@ -56,6 +56,11 @@ def test_every_package_is_pinned_by_the_constraints() -> None:
     assert all("--constraint constraints.txt" in install for install in installs)
 
 
+def test_another_index_of_torch_is_asked_beside_pip_s_own_which_has_all_that_torch_needs() -> None:
+    (install,) = (i.value for i in BY_NAME["build"].instructions if "TORCH_INDEX" in i.value and i.name == "RUN")
+    assert '${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"}' in install
+
+
 def test_a_gpu_is_the_default_and_both_accelerators_are_extras() -> None:
     assert ARGUMENTS["ACCELERATOR"] == "gpu"
     for stage in STAGES:  # an argument is seen only by the stages that ask for it
