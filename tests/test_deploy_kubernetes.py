@@ -379,6 +379,7 @@ def test_the_readme_builds_every_image_that_is_named_and_no_other(tmp_path: Path
 def test_what_is_applied_names_what_was_built(document: str, tmp_path: Path) -> None:
     calls = typed(COMMANDS[document], tmp_path)
     assert {"overlays/cpu", "checks"} <= set(applied(calls))
+    assert applied(calls)[0] == "namespace"  # all else is in it
     assert images(applied(calls), tmp_path) <= built(calls)
 
 
@@ -402,6 +403,13 @@ def test_the_log_comes_into_the_volume_and_the_result_out_of_it(tmp_path: Path) 
     assert (tmp_path / "volume" / "log" / "log.json").is_file()
     assert (tmp_path / "best" / "meta.json").is_file()
     assert not (tmp_path / "best").is_symlink()
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_the_checks_ask_when_the_servers_are_rolled_out(document: str, tmp_path: Path) -> None:
+    calls = typed(COMMANDS[document], tmp_path)
+    servers, checks = (calls.index(["kubectl", "apply", "-k", f"k8s/{f}"]) for f in ("overlays/cpu", "checks"))
+    assert ["rollout", "status", "deployment/eventmodel"] in [call[-3:] for call in calls[servers:checks]]
 
 
 def test_the_smoke_test_is_waited_for_longer_than_it_may_take(tmp_path: Path) -> None:
