@@ -2,7 +2,7 @@
 # docker build --target server .                              for a GPU
 # docker build --target server --build-arg ACCELERATOR=cpu .  without one
 # docker build --target trainer .                             the same for training and export
-# docker build --target loadtest .                            what loads a server with requests
+# docker build --target loadtest .                            what asks a server: the smoke test and the load test
 ARG PYTHON=3.11.15-slim-bookworm
 # the extra of pyproject.toml that brings ONNX Runtime: gpu or cpu
 ARG ACCELERATOR=gpu
@@ -12,7 +12,8 @@ ENV PATH=/opt/eventmodel/bin:$PATH \
     PYTHONUNBUFFERED=1
 
 FROM base AS build
-# where torch comes from; empty is pip's own index, whose torch brings CUDA on x86 and takes gigabytes
+# where torch comes from; empty is pip's own index, whose torch brings CUDA on x86 and takes gigabytes. It is asked beside
+# that one: it has not every version of what torch depends on, and its 2.13.0+cpu is newer than 2.13.0
 ARG TORCH_INDEX=""
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -20,12 +21,12 @@ WORKDIR /src
 RUN python -m venv /opt/eventmodel
 COPY constraints.txt ./
 # first and apart: code changes more often
-RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} torch
 COPY . .
 
 FROM build AS build-server
 ARG ACCELERATOR
-RUN pip install --constraint constraints.txt ".[serve,check,client,${ACCELERATOR}]"
+RUN pip install --constraint constraints.txt ".[serve,check,${ACCELERATOR}]"
 
 FROM build AS build-trainer
 ARG ACCELERATOR
@@ -38,7 +39,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /src
 RUN python -m venv /opt/eventmodel
 COPY . .
-RUN pip install --constraint constraints.txt ".[loadtest]"
+RUN pip install --constraint constraints.txt ".[loadtest,client]"
 
 FROM base AS runtime
 ARG REVISION=""

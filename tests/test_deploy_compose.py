@@ -1,15 +1,20 @@
 """``compose.yaml``: what it mounts is there, and what its parts say of each other holds."""
 
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from dockerfile import parse
+from trainer_script import becomes
 
 from server.settings import Settings
+from training.config import TrainConfig
+from training.run import parse_config
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
@@ -71,11 +76,31 @@ def test_the_trainer_has_a_gpu() -> None:
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
 
 
-def test_tensorboard_reads_the_run_that_the_trainer_writes() -> None:
-    command = SERVICES["trainer"]["command"]
-    run = command[command.index("--out") + 1]
+def trainer(work: Path) -> TrainConfig:
+    """What the trainer is started with where ``work`` is mounted."""
+    (script,) = SERVICES["trainer"]["command"]
+    command = [*SERVICES["trainer"]["entrypoint"], script.replace("$$", "$")]  # compose's own escape
+    python, minus_m, module, *flags = becomes(command, work)
+    assert (python, minus_m, module) == ("python", "-m", "training.run")
+    return parse_config(flags)
+
+
+def test_the_trainer_writes_no_run_that_make_serve_wrote(tmp_path: Path) -> None:
+    (made,) = re.findall(r"training.run .* --out \$\(WORK\)/(\S+)", (ROOT / "Makefile").read_text("utf-8"))
+    assert trainer(tmp_path / "work").out not in (tmp_path / "work" / made, tmp_path / "work")
+
+
+def test_a_trainer_that_was_stopped_goes_on_when_it_is_brought_up_again(tmp_path: Path) -> None:
+    chosen = trainer(tmp_path / "work")
+    assert chosen.resume is False
+    (chosen.out / "last").mkdir(parents=True)
+    assert trainer(tmp_path / "work") == replace(chosen, resume=True)
+
+
+def test_tensorboard_reads_the_run_that_the_trainer_writes(tmp_path: Path) -> None:
     logs = SERVICES["tensorboard"]["command"]
-    assert logs[logs.index("--logdir") + 1] == f"{run}/tensorboard"
+    run = trainer(tmp_path / "work").out.relative_to(tmp_path)
+    assert logs[logs.index("--logdir") + 1] == f"/{run}/tensorboard"
     assert mounts("trainer")["/work"] == mounts("tensorboard")["/work"]
 
 

@@ -56,6 +56,11 @@ def test_every_package_is_pinned_by_the_constraints() -> None:
     assert all("--constraint constraints.txt" in install for install in installs)
 
 
+def test_another_index_of_torch_is_asked_beside_pip_s_own_which_has_all_that_torch_needs() -> None:
+    (install,) = (i.value for i in BY_NAME["build"].instructions if "TORCH_INDEX" in i.value and i.name == "RUN")
+    assert '${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"}' in install
+
+
 def test_a_gpu_is_the_default_and_both_accelerators_are_extras() -> None:
     assert ARGUMENTS["ACCELERATOR"] == "gpu"
     for stage in STAGES:  # an argument is seen only by the stages that ask for it
@@ -193,13 +198,17 @@ def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drai
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_load_test_s_image_loads_a_server_unprivileged_on_a_read_only_root(tmp_path: Path) -> None:
+def test_the_load_test_s_image_asks_and_loads_a_server_unprivileged_on_a_read_only_root(tmp_path: Path) -> None:
     bundle = write_example(tmp_path / "bundle").path
     flags = ("--rates", "10", "--step-s", "1", "--at-least", "10", "--only-summary")
     with image("loadtest", tmp_path / "image") as made, started(bundle, tmp_path / "server.log") as server:
-        command = made.command(*made.entrypoint, "--host", f"http://127.0.0.1:{server.port}", *flags)
+        url = f"http://127.0.0.1:{server.port}"
+        smoke = made.command("python", "-m", "server.smoke", "--url", url, "--requests", "1")
+        asked = subprocess.run(smoke, capture_output=True, text=True, check=False, timeout=120)
+        assert (asked.returncode, asked.stderr) == (0, "")
+        command = made.command(*made.entrypoint, "--host", url, *flags)
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        assert server.metric('eventmodel_requests_total{status="200"}') == 10
+        assert server.metric('eventmodel_requests_total{status="200"}') == 11
     assert done.returncode == 0, done.stderr
     assert '"sustained_per_second": 10.0' in done.stdout
 

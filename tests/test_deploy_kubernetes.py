@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -15,15 +17,19 @@ import yaml
 from dockerfile import parse
 from running_server import ENVIRONMENT, started
 from server_example import write_example
+from torch.distributed.run import get_args_parser
+from trainer_script import becomes
 
 from server.app import METRICS
 from server.probes import LIVE, READY
 from server.settings import Settings
+from training.run import parse_config
 
 ROOT = Path(__file__).parents[1]
 SERVING = ("overlays/cpu", "overlays/gpu")
 TRAINING = ("overlays/training", "overlays/training-nodes")
-ALL = (*SERVING, *TRAINING, "checks")
+RUNNING = (*SERVING, *TRAINING, "checks", "files")
+ALL = (*RUNNING, "namespace", "volume")
 _, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
 SERVICE = "http://eventmodel"
 
@@ -33,15 +39,15 @@ Document = dict[str, Any]
 
 
 @cache
-def rendered(folder: str) -> str:
-    command = ["kubectl", "kustomize", str(ROOT / "k8s" / folder)]
+def rendered(folder: str, root: Path = ROOT) -> str:
+    command = ["kubectl", "kustomize", str(root / "k8s" / folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def objects(folder: str) -> list[Document]:
-    return list(yaml.safe_load_all(rendered(folder)))
+def objects(folder: str, root: Path = ROOT) -> list[Document]:
+    return list(yaml.safe_load_all(rendered(folder, root)))
 
 
 def one(folder: str, kind: str) -> Document:
@@ -49,16 +55,22 @@ def one(folder: str, kind: str) -> Document:
     return found
 
 
-def pods(folder: str) -> Iterator[Document]:
+def pods(folder: str, root: Path = ROOT) -> Iterator[Document]:
     """The pod specifications of all workloads."""
-    for document in objects(folder):
+    for document in objects(folder, root):
         if document["kind"] in ("Deployment", "Job"):
             yield document["spec"]["template"]["spec"]
+        if document["kind"] == "Pod":
+            yield document["spec"]
 
 
-def containers(folder: str) -> Iterator[Document]:
-    for pod in pods(folder):
+def containers(folder: str, root: Path = ROOT) -> Iterator[Document]:
+    for pod in pods(folder, root):
         yield from pod.get("initContainers", []) + pod["containers"]
+
+
+def images(folders: Iterable[str], root: Path = ROOT) -> set[str]:
+    return {container["image"] for folder in folders for container in containers(folder, root)}
 
 
 def server(folder: str) -> Document:
@@ -163,7 +175,8 @@ def jobs() -> list[Document]:
 
 @pytest.mark.parametrize("folder", ALL)
 def test_everything_that_a_pod_names_is_there(folder: str) -> None:
-    names = {(document["kind"], document["metadata"]["name"]) for document in objects(folder)}
+    there = [*objects(folder), *objects("volume")]
+    names = {(document["kind"], document["metadata"]["name"]) for document in there}
     for pod in pods(folder):
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod.get("initContainers", []) + pod["containers"]:
@@ -193,6 +206,20 @@ def test_the_autoscaler_goes_by_the_queue_of_the_deployment_and_never_by_cpu(fol
     assert f'namespace="{deployment["metadata"]["namespace"]}"' in query
     assert f'job="{one(folder, "Service")["metadata"]["name"]}"' in query
     assert float(trigger["metadata"]["threshold"]) < settings(folder).max_queue / 2
+
+
+@pytest.mark.parametrize("folder", ALL)
+def test_every_image_has_a_tag_and_none_is_the_latest(folder: str) -> None:
+    for image in images([folder]):
+        _, _, tag = image.rpartition("/")[2].partition(":")
+        assert tag not in ("", "latest"), image
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_the_tag_of_the_bundle_s_image_is_the_sha256_that_the_pod_holds_it_to(folder: str) -> None:
+    (container,) = server_pod(folder)["initContainers"]
+    digest = config(folder, "eventmodel-bundle")["BUNDLE_SHA256"]
+    assert container["image"] == f"eventmodel-bundle:{digest}"
 
 
 # --- behaviour -----------------------------------------------------------------------------
@@ -235,12 +262,16 @@ def test_every_pod_passes_the_restricted_standard(folder: str) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize("folder", [*SERVING, *TRAINING])
-def test_the_namespace_enforces_the_restricted_standard(folder: str) -> None:
-    namespace = one(folder, "Namespace")["metadata"]
-    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    inside = {d["metadata"].get("namespace") for d in objects(folder) if d["kind"] != "Namespace"}
-    assert inside == {namespace["name"]}
+def test_everything_is_in_a_namespace_that_enforces_the_restricted_standard() -> None:
+    (namespace,) = objects("namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    inside = {d["metadata"].get("namespace") for folder in (*RUNNING, "volume") for d in objects(folder)}
+    assert inside == {namespace["metadata"]["name"]}
+
+
+@pytest.mark.parametrize("folder", RUNNING)
+def test_who_deletes_what_runs_deletes_neither_the_namespace_nor_a_volume(folder: str) -> None:
+    assert not {"Namespace", "PersistentVolumeClaim"} & {document["kind"] for document in objects(folder)}
 
 
 @pytest.mark.parametrize("folder", ALL)
@@ -281,6 +312,114 @@ def test_the_nodes_of_a_training_find_each_other() -> None:
     assert f"--master-addr {first} --master-port {service['spec']['ports'][0]['port']} " in script
 
 
+# --- the documented commands, typed ----------------------------------------------------------
+
+
+STUB = """#!/bin/sh
+printf '%s\\n' "${0##*/} $*" >> "$CALLS"
+if [ "${0##*/} $1" = "kubectl exec" ]; then
+    while [ "$1" != -- ]; do shift; done
+    shift
+    exec "$@"
+fi
+"""
+
+
+def shell_blocks(text: str) -> str:
+    """All of a Markdown text's commands, as one script."""
+    blocks = re.findall(r"^( *)```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    return "".join(dedent(block) for _, block in blocks)
+
+
+COMMANDS = {
+    "README.md": shell_blocks((ROOT / "README.md").read_text("utf-8").split("## Deploy\n")[1].split("\n## ")[0]),
+    "docs/operations.md": shell_blocks((ROOT / "docs" / "operations.md").read_text("utf-8").split("\n## Scale\n")[0]),
+}
+
+
+def typed(script: str, root: Path) -> list[list[str]]:
+    """Run a script in a copy of the manifests; what would need Docker, a cluster or this project is noted instead.
+
+    Of that, what runs in a pod is run here, with ``volume`` as its ``/work``; a run is there already.
+
+    Returns:
+        Each of those commands, in words.
+    """
+    shutil.copytree(ROOT / "k8s", root / "k8s")
+    for file in ("work/bundle/bundle.json", "work/log/log.json", "volume/run/checkpoints/1/meta.json"):
+        (root / file).parent.mkdir(parents=True)
+        (root / file).write_text("{}", "utf-8")
+    (root / "volume" / "run" / "best").symlink_to("checkpoints/1")
+    script = script.replace("-C /work", f"-C {root / 'volume'}")
+    (root / "bin").mkdir()
+    for program in ("docker", "kubectl", "python"):
+        (root / "bin" / program).write_text(STUB, "utf-8")
+        (root / "bin" / program).chmod(0o755)
+    environment = {"PATH": f"{root / 'bin'}:/usr/bin:/bin", "CALLS": str(root / "calls")}
+    done = subprocess.run(
+        ["sh", "-euc", script], cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.split() for line in (root / "calls").read_text("utf-8").splitlines()]
+
+
+def built(calls: list[list[str]]) -> set[str]:
+    return {call[call.index("-t") + 1] for call in calls if call[:2] == ["docker", "build"]}
+
+
+def applied(calls: list[list[str]]) -> list[str]:
+    return [call[3].removeprefix("k8s/") for call in calls if call[:3] == ["kubectl", "apply", "-k"]]
+
+
+def test_the_readme_builds_every_image_that_is_named_and_no_other(tmp_path: Path) -> None:
+    assert built(typed(COMMANDS["README.md"], tmp_path)) == images(RUNNING, tmp_path)
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_what_is_applied_names_what_was_built(document: str, tmp_path: Path) -> None:
+    calls = typed(COMMANDS[document], tmp_path)
+    assert {"overlays/cpu", "checks"} <= set(applied(calls))
+    assert applied(calls)[0] == "namespace"  # all else is in it
+    assert images(applied(calls), tmp_path) <= built(calls)
+
+
+def test_what_is_pushed_to_a_registry_is_what_is_applied(tmp_path: Path) -> None:
+    calls = typed(COMMANDS["docs/operations.md"], tmp_path)
+    assert {call[2] for call in calls if call[:2] == ["docker", "push"]} == images(applied(calls), tmp_path)
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_every_job_of_the_last_time_is_deleted_before_its_successor_is_applied(document: str, tmp_path: Path) -> None:
+    calls = typed(COMMANDS[document], tmp_path)
+    for folder in applied(calls):
+        names = [d["metadata"]["name"] for d in objects(folder) if d["kind"] == "Job"]
+        before = calls[calls.index(["kubectl", "apply", "-k", f"k8s/{folder}"]) - 1]
+        whole = ["kubectl", "delete", "-k", f"k8s/{folder}", "--ignore-not-found"]
+        assert not names or before in (whole, ["kubectl", "delete", "job", *names, "--ignore-not-found"])
+
+
+def test_the_log_comes_into_the_volume_and_the_result_out_of_it(tmp_path: Path) -> None:
+    typed(COMMANDS["docs/operations.md"], tmp_path)
+    assert (tmp_path / "volume" / "log" / "log.json").is_file()
+    assert (tmp_path / "best" / "meta.json").is_file()
+    assert not (tmp_path / "best").is_symlink()
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_the_checks_ask_when_the_servers_are_rolled_out(document: str, tmp_path: Path) -> None:
+    calls = typed(COMMANDS[document], tmp_path)
+    servers, checks = (calls.index(["kubectl", "apply", "-k", f"k8s/{f}"]) for f in ("overlays/cpu", "checks"))
+    assert ["rollout", "status", "deployment/eventmodel"] in [call[-3:] for call in calls[servers:checks]]
+
+
+def test_the_smoke_test_is_waited_for_longer_than_it_may_take(tmp_path: Path) -> None:
+    calls = typed(COMMANDS["docs/operations.md"], tmp_path)
+    (waiting,) = (call for call in calls if call[:2] == ["kubectl", "wait"] and "job/eventmodel-smoke-test" in call)
+    (timeout,) = (word.removeprefix("--timeout=") for word in waiting if word.startswith("--timeout="))
+    (job,) = (d for d in objects("checks") if d["metadata"]["name"] == "eventmodel-smoke-test")
+    assert int(timeout.removesuffix("s")) > job["spec"]["activeDeadlineSeconds"]
+
+
 # --- what runs in the pods, run ------------------------------------------------------------
 
 
@@ -305,19 +444,48 @@ def test_the_init_container_delivers_the_bundle_that_was_named_and_no_other(is_e
     assert sorted(f.name for f in target.iterdir()) == (sorted(f.name for f in bundle.iterdir()) if is_expected else [])
 
 
+def trainer(folder: str, work: Path) -> list[str]:
+    """What the Job's container becomes where ``work`` is mounted."""
+    (container,) = next(pods(folder))["containers"]
+    environment = {variable["name"]: variable.get("value", "0") for variable in container.get("env", [])}
+    return becomes([*container["command"], *container["args"]], work, **environment)
+
+
+@pytest.mark.parametrize("folder", TRAINING)
+def test_a_training_that_was_evicted_goes_on_from_its_last_checkpoint(folder: str, tmp_path: Path) -> None:
+    first = trainer(folder, tmp_path / "work")
+    flags = first[first.index("training.run") + 1 :]
+    (parse_config(flags).out / "last").mkdir(parents=True)
+    assert trainer(folder, tmp_path / "work") == [*first, "--resume"]
+
+
+def test_torchrun_takes_its_flags_and_gives_its_worker_most_of_the_pod_s_grace_period(tmp_path: Path) -> None:
+    folder = "overlays/training-nodes"
+    program, *arguments = trainer(folder, tmp_path / "work")
+    assert program == "torchrun"
+    flags = get_args_parser().parse_args(arguments)
+    assert (flags.module, flags.training_script) == (True, "training.run")
+    grace = next(pods(folder))["terminationGracePeriodSeconds"]
+    assert 0.8 * grace < flags.shutdown_timeout < grace
+
+
+def test_the_image_s_torch_knows_a_shutdown_timeout() -> None:
+    (version,) = re.findall(r"^torch==(\d+)\.(\d+)", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    assert tuple(map(int, version)) >= (2, 12)  # pytorch/pytorch#172596; the project itself works with older ones
+
+
 def job_container(name: str) -> Document:
     (pod,) = (d["spec"]["template"]["spec"] for d in objects("checks") if d["metadata"]["name"] == name)
     (container,) = pod["containers"]
     return container
 
 
-def test_the_smoke_test_asks_the_service_with_what_the_server_s_image_has(tmp_path: Path) -> None:
+def test_the_smoke_test_asks_the_service_with_what_the_load_test_s_image_has(tmp_path: Path) -> None:
     container = job_container("eventmodel-smoke-test")
     assert container["args"] == ["--url", SERVICE]
-    (installed,) = (
-        i.value for stage in STAGES if stage.name == "build-server" for i in stage.instructions if i.name == "RUN"
-    )
-    assert ",client," in installed
+    assert container["image"] == job_container("eventmodel-load-test")["image"]
+    (stage,) = (stage for stage in STAGES if stage.name == "build-loadtest")
+    assert any('".[loadtest,client]"' in i.value for i in stage.instructions)
     bundle = write_example(tmp_path / "bundle").path
     with started(bundle, tmp_path / "server.log") as running:
         command = [sys.executable, *container["command"][1:], "--url", f"http://127.0.0.1:{running.port}"]
