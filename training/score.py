@@ -63,6 +63,10 @@ class Summary:
 
     joint: np.ndarray
     """(n,) joint surprise, in the order of time."""
+    is_seen: np.ndarray
+    """(n, C) bool: which values training showed."""
+    joint_of_seen: np.ndarray
+    """(n,) the part of these in the joint surprise."""
     unusual: np.ndarray
     """(n,) unusualness of the most unusual category."""
     most: pl.DataFrame
@@ -92,16 +96,17 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
         raise ValueError(f"{config.data}: --part {config.part} holds no event with a predecessor of its focus")
     positions = choose(sampler, len(sampler))
     device = device_of(config.device)
-    summary = Summary(np.empty(len(positions)), np.empty(len(positions)), pl.DataFrame())
+    n, n_categories = len(positions), len(log.schema.categories)
+    summary = Summary(np.empty(n), np.empty((n, n_categories), bool), np.empty(n), np.empty(n), pl.DataFrame())
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("events", total=len(positions))
+        task = progress.add_task("events", total=n)
         frames = _frames(checkpoint.model.to(device), sampler, positions, device, summary)
         write_frames(_counted(frames, lambda n: progress.advance(task, n)), config.out)
     if labelled is None:
         return summary, None
     with console.status("counting, to compare"):
-        return summary, detect(log, positions, summary.joint, summary.unusual, labelled)
+        return summary, detect(log, positions, summary.is_seen, summary.joint_of_seen, summary.unusual, labelled)
 
 
 def _frames(
@@ -113,6 +118,8 @@ def _frames(
         frame = to_frame(sampler.log, scores)
         here = slice(done, done + len(frame))
         summary.joint[here], summary.unusual[here] = frame["joint_surprise"], frame["unusual"]
+        summary.is_seen[here] = scores.is_seen
+        summary.joint_of_seen[here] = -np.where(scores.is_seen, scores.chain_log_prob, 0).sum(1)
         most = pl.concat([summary.most, frame], how="diagonal").sort("unusual", descending=True)
         summary.most = most.unique("row", keep="first", maintain_order=True).head(MOST)
         done += len(frame)
