@@ -70,7 +70,7 @@ class Summary:
     unusual: np.ndarray
     """(n,) unusualness of the most unusual category."""
     most: pl.DataFrame
-    """The most unusual events, in the columns of the table."""
+    """The most unusual events, each once, in the columns of the table."""
 
 
 def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection | None]:
@@ -113,17 +113,26 @@ def _frames(
     model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device, summary: Summary
 ) -> Iterator[pl.DataFrame]:
     """The table batch by batch; fills the summary on the way."""
-    done = 0
+    done, held = 0, pl.DataFrame()
     for scores in score_events(model, sampler, positions, device):
         frame = to_frame(sampler.log, scores)
         here = slice(done, done + len(frame))
         summary.joint[here], summary.unusual[here] = frame["joint_surprise"], frame["unusual"]
         summary.is_seen[here] = scores.is_seen
         summary.joint_of_seen[here] = -np.where(scores.is_seen, scores.chain_log_prob, 0).sum(1)
-        most = pl.concat([summary.most, frame], how="diagonal").sort("unusual", descending=True)
-        summary.most = most.unique("row", keep="first", maintain_order=True).head(MOST)
+        held = pl.concat([held, frame], how="diagonal")
+        is_last = pl.col("row") == held["row"][-1]  # the rows of an event stand together: some may be yet to come
+        summary.most = _most_unusual(summary.most, held.filter(~is_last))
+        held = held.filter(is_last)
         done += len(frame)
         yield frame
+    summary.most = _most_unusual(summary.most, held)
+
+
+def _most_unusual(most: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The most unusual of some events and these, each as unusual as to the one that expected it most."""
+    events = rows.sort("unusual").unique("row", keep="first", maintain_order=True)
+    return pl.concat([most, events], how="diagonal").sort("unusual", descending=True).head(MOST)
 
 
 def _counted(frames: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:
