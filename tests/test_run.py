@@ -18,6 +18,7 @@ import torch
 from conftest import TINY
 from rich.console import Console
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
@@ -413,6 +414,37 @@ def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> No
     one, two = weights(alone.out / "last"), weights(both.out / "last")
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-3, rtol=1e-2)
+
+
+def test_two_processes_resumed_equal_two_uninterrupted_ones(config: TrainConfig, tmp_path: Path) -> None:
+    flags = ["--model.dropout", "0.1", "--batch-size", "8", "--neighbours", "4", "--eval-every", "6"]
+    flags += ["--eval-samples", "40", "--test-samples", "40", "--warmup-steps", "3"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.run"]
+    parts = replace(config, out=tmp_path / "parts")
+    for run, *more in [(config, "12"), (parts, "6"), (parts, "12", "--resume")]:
+        arguments = command(run, *flags, "--steps", *more)
+        subprocess.run([*torchrun, *arguments], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    whole, resumed = weights(config.out / "last"), weights(parts.out / "last")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_each_process_drops_other_values_at_each_step(config: TrainConfig) -> None:
+    trainer = Trainer(config)
+
+    def drawn(step: int, rank: int) -> list[float]:
+        trainer.rank = rank
+        trainer._seed_dropout(step)
+        return torch.rand(3).tolist()
+
+    assert len({tuple(drawn(step, rank)) for step in range(3) for rank in range(2)}) == 6
+    assert drawn(2, 1) == drawn(2, 1)
+
+
+def test_a_state_of_an_older_run_that_holds_a_random_state_is_resumed(config: TrainConfig) -> None:
+    train(replace(config, steps=2))
+    path = config.out / "last" / "training.safetensors"
+    save_file(load_file(path) | {"random.cpu": torch.get_rng_state()}, path)
+    assert Trainer(replace(config, resume=True)).progress.step == 2
 
 
 @pytest.mark.parametrize(

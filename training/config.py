@@ -62,7 +62,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     seed: int = 0
-    """Decides the initial weights and every batch."""
+    """Decides the initial weights, every batch and what dropout drops."""
     resume: bool = False
     """Go on from OUT/last, exactly where it stopped."""
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from math import gcd
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -148,6 +149,7 @@ class Trainer:
                 rate = self.progress.peak_rate * self._rate_share(step, done)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
+                self._seed_dropout(step)
                 sums, count = self._backward(window)
                 grad_norm = clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
                 self.optimizer.step()
@@ -170,6 +172,12 @@ class Trainer:
             self.save("last", {})
         if stop:
             raise Interrupted(stop)
+
+    def _seed_dropout(self, step: int) -> None:
+        """Draw what is dropped by seed, step and process, as batches are drawn: so that no process has a
+        random state to save, and none drops what another one does."""
+        source = np.random.SeedSequence([self.config.seed, 3, step, self.rank])  # 1 and 2 draw the batches
+        torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
 
     def _backward(self, window: list[tuple[Batch, Targets]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of one optimizer step; returns the sums of the losses (C,) and the number of targets."""
