@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ import training.run
 import training.run_directory
 import training.trainer
 from eventmodel.batch import Batch, StreamBatch, Targets
-from eventmodel.checkpoint import load_checkpoint
+from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
 from training.config import TrainConfig
@@ -60,6 +61,18 @@ def config(log_directory: Path, tmp_path: Path) -> TrainConfig:
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).model.state_dict()
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[Checkpoint], bool]) -> None:
+    """Let there be no room for some checkpoints."""
+    write = training.run_directory.write_checkpoint
+
+    def write_if_there_is_room(draft: Path, checkpoint: Checkpoint) -> None:
+        if is_refused(checkpoint):
+            raise OSError(28, "No space left on device")
+        write(draft, checkpoint)
+
+    monkeypatch.setattr(training.run_directory, "write_checkpoint", write_if_there_is_room)
 
 
 def scalars(run: Path, tag: str) -> list[float]:
@@ -178,6 +191,60 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_old_one_stays(
     assert "No space left on device" in capsys.readouterr().err
     assert load_checkpoint(config.out / "last").step == 0
     assert [p.name for p in (config.out / "checkpoints").iterdir()] == ["last-0000000"]
+
+
+def test_a_full_disk_in_the_middle_of_a_run_is_reported_and_the_best_of_what_can_be_written_is_kept(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nats = itertools.count(1.0)
+
+    def worse_and_worse(*arguments: Any) -> Evaluation:
+        result = evaluate(*arguments)
+        return replace(result, nll=[next(nats)] * len(result.nll), chain_nll=[next(nats)] * len(result.nll))
+
+    monkeypatch.setattr(training.trainer, "evaluate", worse_and_worse)
+    fill_disk(monkeypatch, lambda checkpoint: checkpoint.step == 2)
+    train(replace(config, steps=6))
+    assert "No space left on device; the previous one is intact, and the run goes on" in capsys.readouterr().err
+    assert load_checkpoint(config.out / "best").step == 4
+
+
+@pytest.mark.parametrize("eval_every", [2, 3])  # the last step is evaluated in the loop, and after it
+def test_a_disk_that_is_full_at_the_end_fails_the_program_which_resumes_when_there_is_room(
+    eval_every: int, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(config, "--steps", "4", "--eval-every", str(eval_every), "--batch-size", "8")
+    resume = [*arguments, "--resume"]
+
+    def run(arguments: list[str], is_refused: Callable[[Checkpoint], bool]) -> int:
+        with monkeypatch.context() as disk:
+            fill_disk(disk, is_refused)
+            disk.setattr(sys, "argv", ["run", *arguments])
+            return training.run.main()
+
+    fix = "No space left on device. Free some space, then go on with the same command and --resume"
+    assert run(arguments, lambda checkpoint: checkpoint.step == 4) == 2
+    assert fix in capsys.readouterr().err.replace("\n", " ")
+    assert run(resume, lambda checkpoint: "test" in checkpoint.metrics) == 2
+    assert fix in capsys.readouterr().err.replace("\n", " ")
+    assert run(resume, lambda _: False) == 0
+    assert "temperature" in load_checkpoint(config.out / "best").metrics
+
+
+@pytest.mark.parametrize(("saved", "fix"), [(True, "and --resume"), (False, "train again: no step is saved")])
+def test_a_signal_on_a_full_disk_never_says_that_everything_is_saved(
+    saved: bool, fix: str, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(config)
+    if saved:
+        trainer.save("last", {})
+    fill_disk(monkeypatch, lambda _: True)
+    trainer.stop_signal = signal.SIGINT
+    with (
+        Monitor(Console(quiet=True), config, trainer.names, 0) as monitor,
+        pytest.raises(OSError, match=f"No space left on device. Free some space, then .*{fix}"),
+    ):
+        trainer.run(monitor)
 
 
 def test_a_full_disk_while_weights_are_written_is_reported(

@@ -125,6 +125,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: names the step and the category.
             Interrupted: after everything is saved.
+            OSError: at the end something could not be saved; the message says what to do.
         """
         config = self.config
         share = config.batch_size // self.world
@@ -162,14 +163,14 @@ class Trainer:
                     check_finite(monitor.means, self.names, self.progress.step)
                 with monitor.paused():
                     if self.progress.step % config.eval_every == 0:
-                        self._evaluate(monitor)
+                        self._evaluate(monitor, is_final=self.progress.step >= config.steps)
                     if self.progress.step % config.checkpoint_every == 0:
                         self.save(f"step-{self.progress.step:07d}", {})
         if not stop and self.progress.step % config.eval_every:
-            self._evaluate(monitor)
+            self._evaluate(monitor, is_final=True)
             _, stop = self._agree(self.progress.elapsed_s)
         elif stop:
-            self.save("last", {})
+            self.save("last", {}, is_final=True)
         if stop:
             raise Interrupted(stop)
 
@@ -231,7 +232,7 @@ class Trainer:
 
     # --- evaluation and checkpoints -------------------------------------------------
 
-    def _evaluate(self, monitor: Monitor) -> None:
+    def _evaluate(self, monitor: Monitor, is_final: bool) -> None:
         positions = choose(self.validation, self.config.eval_samples)
         result = evaluate(self.model, self.validation, positions, self.device)
         # before anything is saved: the weights of a NaN must not replace the last good ones
@@ -242,19 +243,27 @@ class Trainer:
         self.scheduler.step(result.loss)
         self.progress.peak_rate = self.optimizer.param_groups[0]["lr"]
         metrics = {"validation": asdict(result)}
-        if result.loss < self.progress.best_loss:
+        if result.loss < (before := self.progress.best_loss):
             self.progress.best_loss = result.loss
-            self.save("best", metrics)
-        self.save("last", metrics)
+            if not self.save("best", metrics, is_final):
+                self.progress.best_loss = before  # a later one need not be better than one that is not there
+        self.save("last", metrics, is_final)
 
-    def save(self, link: str, metrics: dict[str, Any]) -> None:
-        """Write the run as it stands; only rank 0 does."""
+    def save(self, link: str, metrics: dict[str, Any], is_final: bool = False) -> bool:
+        """Write the run as it stands, as ``RunDirectory.write`` does; only rank 0 does.
+
+        Returns:
+            Whether it was written, as far as this process knows.
+        """
         if self.rank:
-            return
+            return True
         step = self.progress.step
         checkpoint = Checkpoint(self.model, self.log.codec, step, metrics, self.config.to_dict(), self.example)
-        self.directory.write(
-            link, checkpoint, lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler)
+        return self.directory.write(
+            link,
+            checkpoint,
+            lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler),
+            is_final=is_final,
         )
 
 
