@@ -92,6 +92,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config: TrainConfig, tmp_path
     assert without_clock[0] == without_clock[1]
 
 
+def test_training_never_lists_the_entity_of_every_event(config: TrainConfig) -> None:
+    trainer = Trainer(replace(config, steps=2))
+    with Monitor(Console(quiet=True), trainer.config, trainer.names, 0) as monitor:
+        trainer.run(monitor)
+    assert "entity" not in vars(trainer.log.focus)  # where it is kept once it is asked for
+
+
 def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConfig) -> None:
     trainer = Trainer(replace(config, model=TINY, neighbours=1))
     arrays = trainer.batches(0)

@@ -12,7 +12,7 @@ from eventmodel.bundle import Bundle
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.config import ModelConfig
 from eventmodel.engine import open_engine
-from eventmodel.event_log import EventLog
+from eventmodel.event_log import EventLog, StreamIndex
 from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
 from training.average_precision import average_precision
@@ -124,6 +124,13 @@ def test_a_value_that_training_never_showed_is_never_the_unusual_one(small_log: 
     table = to_frame(small_log, scores)
     assert not (table["most_unusual"] == "LocationRecordId").to_numpy()[is_new].any()
     np.testing.assert_allclose(table["joint_surprise"], -scores.chain_log_prob.sum(1))
+
+
+def test_scoring_never_lists_the_entity_of_every_event(
+    run_directory: Path, log_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StreamIndex, "entity", property(lambda _: pytest.fail("as large as the log")))
+    score_log(config(run_directory, log_directory, tmp_path / "out.csv"), QUIET)
 
 
 def test_csv_holds_the_same_table(

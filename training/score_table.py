@@ -35,7 +35,7 @@ def to_frame(log: EventLog, scores: EventScores) -> pl.DataFrame:
     """A batch of scores as a table."""
     schema, codec, index = log.schema, log.codec, log.focus
     row = index.rows[scores.position + 1]
-    focus = index.entity[scores.position]
+    focus = index.entity_at(scores.position)
     most = scores.unusual.argmax(1)
     at = np.arange(len(row)), most
     names = [codec.names[c] for c in most]
