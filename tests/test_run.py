@@ -424,6 +424,48 @@ def test_resuming_with_another_configuration_is_refused(config: TrainConfig) -> 
         train(replace(config, resume=True, learning_rate=0.5))
 
 
+def test_resuming_on_another_log_is_refused(config: TrainConfig, small_log: EventLog, tmp_path: Path) -> None:
+    train(replace(config, steps=2))
+    renamed = {name: [f"another {value}" for value in values] for name, values in small_log.vocabularies.items()}
+    replace(small_log, vocabularies=renamed).save(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"on another log than .*; name its own with --data, or start a new run"):
+        train(replace(config, resume=True, data=tmp_path / "other"))
+
+
+def test_a_batch_that_does_not_divide_among_processes_says_what_would(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("is_initialized", True), ("get_rank", 0), ("get_world_size", 3)):
+        monkeypatch.setattr(training.trainer.dist, name, lambda value=value: value)
+    with pytest.raises(ValueError, match="among 3 processes; set --batch-size to a multiple of 3, or start another"):
+        Trainer(config)
+
+
+def test_the_learning_rate_is_halved_at_the_evaluation_after_those_tolerated(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[Evaluation] = []
+
+    def unchanged(*arguments: Any) -> Evaluation:
+        first.append(evaluate(*arguments))
+        return first[0]
+
+    monkeypatch.setattr(training.trainer, "evaluate", unchanged)
+    trainer = Trainer(replace(config, patience=3, eval_every=1, steps=8))
+    rates = []
+    save = trainer.save
+
+    def note(link: str, *arguments: Any) -> bool:
+        if link == "last":
+            rates.append(trainer.progress.peak_rate / config.learning_rate)
+        return save(link, *arguments)
+
+    monkeypatch.setattr(trainer, "save", note)
+    with Monitor(Console(quiet=True), trainer.config, trainer.names, 0) as monitor:
+        trainer.run(monitor)
+    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]  # the first one is the best
+
+
 def test_a_plateau_halves_the_learning_rate(config: TrainConfig) -> None:
     # so low that no loss falls, and above the eps under which ReduceLROnPlateau leaves a rate alone
     stuck = replace(config, learning_rate=1e-7, warmup_steps=0, patience=1, steps=12)

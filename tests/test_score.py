@@ -1,5 +1,6 @@
 """``python -m training.score``: which events, and the same numbers as the server's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,11 +237,17 @@ def test_labels_that_cannot_be_used_say_why(small_log: EventLog, tmp_path: Path,
 
 
 def test_another_log_s_checkpoint_is_refused(run_directory: Path, small_log: EventLog, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     vocabularies = dict(small_log.vocabularies) | {"LocationRecordId": ["elsewhere"]}
     replace(small_log, vocabularies=vocabularies).save(tmp_path / "log")
     with pytest.raises(ValueError, match="another log"):
+        score_log(config(run_directory, tmp_path / "log", tmp_path / "out.csv"), QUIET)
+
+
+def test_a_part_without_an_event_to_score_names_the_fix(
+    run_directory: Path, small_log: EventLog, tmp_path: Path
+) -> None:
+    replace(small_log, validation_end=len(small_log.events.timestamp)).save(tmp_path / "log")
+    with pytest.raises(ValueError, match="no event with a predecessor of the same Actor; name another --part, or"):
         score_log(config(run_directory, tmp_path / "log", tmp_path / "out.csv"), QUIET)
 
 

@@ -93,7 +93,10 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
     labelled = None if config.labels is None else read_labels(config.labels, log)
     sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
     if len(sampler) == 0:
-        raise ValueError(f"{config.data}: --part {config.part} holds no event with a predecessor of its focus")
+        raise ValueError(
+            f"{config.data}: --part {config.part} holds no event with a predecessor of the same {log.schema.focus}; "
+            "name another --part, or prepare a longer log"
+        )
     positions = choose(sampler, len(sampler))
     device = device_of(config.device)
     n, n_categories = len(positions), len(log.schema.categories)

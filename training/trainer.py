@@ -49,7 +49,10 @@ class Trainer:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch_size % self.world:
-            raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
+            raise ValueError(
+                f"batch_size {config.batch_size} does not divide among {self.world} processes; "
+                f"set --batch-size to a multiple of {self.world}, or start another number of processes"
+            )
         self.log = EventLog.load(config.data)
         # neighbours share the histories that are not the focus's own
         neighbours = gcd(config.batch_size, config.neighbours) if len(self.log.schema.streams) > 1 else 1
@@ -113,7 +116,10 @@ class Trainer:
                 "resume with the same ones, or start a new run directory"
             )
         if saved.codec.schema != self.log.schema or saved.codec.vocabularies != self.log.codec.vocabularies:
-            raise ValueError(f"{last} was trained on another log than {self.config.data}")
+            raise ValueError(
+                f"{last} was trained on another log than {self.config.data}; name its own with --data, "
+                "or start a new run directory"
+            )
         self.model.load_state_dict(saved.model.state_dict())
         self.progress = read_state(last.resolve(), self.optimizer, self.scheduler)
 
