@@ -4,7 +4,7 @@ python -m benchmarks.ablations --data LOG [LOG ...] --out DIR --steps 700
 
 Every variant is the same model on the same batches but for one part. The loss is compared on the
 validation part, so that what is kept is not chosen with sight of the test part. A variant that is
-done is not trained again.
+done is not trained again, and one of other steps or another seed is refused.
 """
 
 import json
@@ -19,6 +19,7 @@ import tyro
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.runs import check_configuration
 from eventmodel.batch import MemoryBatch, SequenceBatch
 from eventmodel.model import Decoded
 from training.config import PRESETS, TrainConfig
@@ -124,19 +125,25 @@ CRIPPLES: dict[str, Cripple] = {
 
 
 def run_variant(config: AblationConfig, data: Path, name: str) -> dict[str, Any]:
-    """Train one variant on one log and return its last evaluation on the validation part."""
+    """Train one variant on one log and return its last evaluation on the validation part.
+
+    Raises:
+        ValueError: it is done, with another configuration.
+    """
     out = config.out / data.name / name.replace(" ", "-").replace("=", "").replace(",", "")
     result = out / "result.json"
-    if result.is_file():
-        done: dict[str, Any] = json.loads(result.read_text())
-        return done
     settings: dict[str, Any] = PRESETS["quickstart"] | {
         "steps": config.steps,
         "max_minutes": 0.0,
         "eval_every": config.steps,
         "seed": config.seed,
     }
-    trainer = Trainer(CHANGES.get(name, CHANGES["everything"])(TrainConfig(data=data, out=out, **settings)))
+    changed = CHANGES.get(name, CHANGES["everything"])(TrainConfig(data=data, out=out, **settings))
+    if result.is_file():
+        check_configuration(out / "last", changed)
+        done: dict[str, Any] = json.loads(result.read_text())
+        return done
+    trainer = Trainer(changed)
     if name in CRIPPLES:
         CRIPPLES[name](trainer)
     began = time.monotonic()

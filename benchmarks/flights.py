@@ -3,7 +3,8 @@
 python -m benchmarks.flights --data LOG --out DIR --preset quickstart --seeds 0 1 2
 
 Event-triggered (now is the aircraft's last event), first target, chronological last tenth.
-Prints a Markdown table; a seed that has been trained already is not trained again.
+Prints a Markdown table; a seed that has been trained already is not trained again, and one of another
+preset or log is refused.
 """
 
 import platform

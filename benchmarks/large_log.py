@@ -6,7 +6,8 @@ Simulates independent populations of the workforce schema (``training/simulate.p
 drawn), one CSV file each; together they are a log of that many companies, whose events interleave
 in time and whose ids start with the number of the company. One file, and then all of them, are
 prepared and trained on for a few steps, each in a process of its own. Memory that grows with the
-log shows as the difference between the two. Files that are there already are not simulated again.
+log shows as the difference between the two. Files that are there already are not simulated again;
+their names say of what size they are.
 """
 
 import shutil
@@ -82,7 +83,8 @@ def main() -> None:
 def write_population(config: LargeLogConfig, number: int) -> Path:
     """One population's events as a file."""
     config.out.mkdir(parents=True, exist_ok=True)
-    path = config.out / f"events-{number:02d}.csv"
+    size = f"{config.employees}-employees-{config.sites}-sites-{config.days}-days"
+    path = config.out / f"events-{size}-{number:02d}.csv"
     if not path.exists():
         began = time.monotonic()
         rng = np.random.default_rng(number)

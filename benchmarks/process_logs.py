@@ -9,7 +9,7 @@ for every prefix; selection on the validation part only; accuracy pooled over th
 fold's test cases, then averaged over the five folds. The model sees one case at a time.
 
 The product's own model, trained by its own loop: what differs by log is a schema file. A fold
-that is done is not trained again.
+that is done is not trained again, and one of another log or other folds is refused.
 
 --split time is another question: what do the other streams (resource, group, the log's most recent
 events) add? Two runs on one split by time, with the case's stream alone and with all streams.
@@ -32,6 +32,7 @@ from rich.console import Console
 
 from benchmarks.runs import metrics_of_test_part
 from eventmodel.config import ModelConfig
+from eventmodel.event_log import HEADER, INDEX_COLUMNS, EventLog
 from eventmodel.schema import Schema, load_schema
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
@@ -137,11 +138,18 @@ def of_the_case(schema: Schema) -> Schema:
 
 
 def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray | None) -> dict[str, Any]:
-    """Prepare, train and measure, unless it is done."""
-    if not (directory / "log" / "log.json").is_file():
-        prepare(frame, schema, parts=parts)[0].save(directory / "log")
+    """Prepare, train and measure, unless it is done.
+
+    Raises:
+        ValueError: what lies in the directory is of another log, split or configuration.
+    """
+    log, path = prepare(frame, schema, parts=parts)[0], directory / "log"
+    if not (path / HEADER).is_file():
+        log.save(path)
+    elif not _is_same(log, EventLog.load(path)):
+        raise ValueError(f"{path} was prepared from another log or other folds; name a new --out")
     began = time.monotonic()
-    metrics = metrics_of_test_part(training_config(directory / "log", directory / "run"))
+    metrics = metrics_of_test_part(training_config(path, directory / "run"))
     meta = json.loads((directory / "run" / "best" / "meta.json").read_text())
     label = [category.name for category in schema.categories].index(LABEL)
     result = {
@@ -157,6 +165,18 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
         result["minutes"] = json.loads(path.read_text())["minutes"]
     path.write_text(json.dumps(result))
     return result
+
+
+def _is_same(a: EventLog, b: EventLog) -> bool:
+    """Whether two logs hold the same events, cut into the same parts."""
+
+    def parts(log: EventLog) -> tuple[object, ...]:
+        return log.schema, log.codec.vocabularies, log.train_end, log.validation_end
+
+    def arrays(log: EventLog) -> list[np.ndarray]:
+        return [*log.events, *(getattr(index, name) for index in log.streams.values() for name in INDEX_COLUMNS)]
+
+    return parts(a) == parts(b) and all(map(np.array_equal, arrays(a), arrays(b)))
 
 
 def published_entries(published: Path, name: str) -> list[tuple[float, str, str]]:

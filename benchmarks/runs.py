@@ -2,16 +2,45 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from training.config import TrainConfig
 from training.run import train
 
+DECIDE_NOTHING = {"out", "resume", "log_every", "checkpoint_every"}
+"""Fields that results do not depend on."""
+
 
 def metrics_of_test_part(config: TrainConfig) -> dict[str, Any]:
-    """Train unless it is done, and return the evaluation of the test part."""
+    """Train unless it is done, and return the evaluation of the test part.
+
+    Raises:
+        ValueError: what lies in ``config.out`` was trained with another configuration.
+    """
+    for checkpoint in (config.out / "best", config.out / "last"):
+        if checkpoint.exists():
+            check_configuration(checkpoint, config)
     meta = config.out / "best" / "meta.json"
     if not meta.is_file() or "test" not in json.loads(meta.read_text())["metrics"]:
         train(replace(config, resume=(config.out / "last").exists()))
     metrics: dict[str, Any] = json.loads(meta.read_text())["metrics"]["test"]
     return metrics
+
+
+def check_configuration(checkpoint: Path, config: TrainConfig) -> None:
+    """See to it that a checkpoint is of this configuration.
+
+    Unlike a resumed run, a result may not differ in where and how long it was trained: it stands in a
+    table under that heading.
+
+    Raises:
+        ValueError: it is of another one, and the message says in what; or it does not say.
+    """
+    try:
+        saved, now = json.loads((checkpoint / "meta.json").read_text())["training"], config.to_dict()
+    except (OSError, ValueError, KeyError):
+        raise ValueError(f"{checkpoint} does not say how it was trained; name a new --out") from None
+    if changed := [name for name in now if name not in DECIDE_NOTHING and saved.get(name) != now[name]]:
+        difference = ", ".join(f"{name} {saved.get(name)}, not {now[name]}" for name in changed)
+        raise ValueError(f"{checkpoint} was trained with {difference}; name a new --out")

@@ -316,16 +316,6 @@ class Codec:
                 raise EncodeError(row, field, str(error)) from None
         return np.asarray(rows, np.int64).reshape(len(rows), width)
 
-    def encode_record(self, record: Mapping[str, object]) -> Events:
-        """Encode one record, given by field name.
-
-        Raises:
-            EncodeError: a field that the schema does not know, or a value that cannot be read.
-        """
-        if unknown := [name for name in record if name not in self.schema.field_by_name]:
-            raise EncodeError(0, unknown[0], f"schema {self.schema.name!r} has no such field")
-        return self.encode_columns({name: [value] for name, value in record.items()}, 1)
-
     def moment(self, value: object) -> Moment:
         """When an event happened, from its ordering datetime.
 

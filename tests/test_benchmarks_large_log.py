@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +22,12 @@ def test_populations_share_no_name_and_are_drawn_once(config: LargeLogConfig) ->
     assert first["EventDatetime"].is_sorted()
     written = paths[0].stat().st_mtime_ns
     assert write_population(config, 0).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("other", [{"employees": 13}, {"sites": 4}, {"days": 22}])
+def test_a_population_of_another_size_is_drawn_anew(config: LargeLogConfig, other: dict[str, int]) -> None:
+    first = pl.read_csv(write_population(config, 0), infer_schema=False)
+    assert not pl.read_csv(write_population(replace(config, **other), 0), infer_schema=False).equals(first)
 
 
 def test_the_memory_of_a_process_is_measured_while_it_runs(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.process_logs import END, LABEL, SCHEMAS, fold_parts, published_entries, read_cases, table
+from benchmarks.process_logs import END, LABEL, SCHEMAS, fold_parts, published_entries, read_cases, run, table
 from eventmodel.config import ModelConfig
 from eventmodel.schema import Schema, load_schema
+from training.config import TrainConfig
 from training.preparation import prepare
 from training.sampling import Sampler
 
@@ -87,6 +88,33 @@ def test_now_after_the_last_event_stays_before_the_next_one_when_the_parts_are_n
     assert (nows.timestamp > prepared.events.timestamp[rows[nows.position]]).any()
     assert (rows[nows.position] <= nows.last_row).all()
     assert (nows.last_row < rows[nows.position + 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("activity", "parts"), [("a", [1, 1, 0, 0, 2, 2]), ("b", [0, 0, 1, 1, 2, 2])], ids=["other folds", "another log"]
+)
+def test_what_was_prepared_of_another_log_or_other_folds_is_refused(
+    activity: str, parts: list[int], tmp_path: Path
+) -> None:
+    def frame(of_x: str) -> pl.DataFrame:
+        events = [("x", of_x, "08:00:00"), ("y", "c", "09:00:00"), ("z", "c", "10:00:00")]
+        return read_cases(log_file(tmp_path / "log.csv", events), SCHEMA).sort("case:concept:name", maintain_order=True)
+
+    prepare(frame("a"), SCHEMA, parts=np.array([0, 0, 1, 1, 2, 2]))[0].save(tmp_path / "fold0" / "log")
+    with pytest.raises(ValueError, match="another log or other folds; name a new --out"):
+        run(tmp_path / "fold0", SCHEMA, frame(activity), np.array(parts))
+
+
+def test_a_fold_whose_log_is_prepared_goes_on(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, parts = read_cases(log, SCHEMA), np.repeat([0, 1, 2], 4)
+    prepare(frame, SCHEMA, parts=parts)[0].save(tmp_path / "log")
+
+    def reached(config: TrainConfig) -> None:
+        raise InterruptedError(config.data)
+
+    monkeypatch.setattr("benchmarks.process_logs.metrics_of_test_part", reached)
+    with pytest.raises(InterruptedError):
+        run(tmp_path, SCHEMA, frame, parts)
 
 
 def test_a_case_without_a_part_is_refused(log: Path, tmp_path: Path) -> None:

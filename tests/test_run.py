@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from conftest import TINY
 from rich.console import Console
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
@@ -26,7 +28,7 @@ import training.run
 import training.run_directory
 import training.trainer
 from eventmodel.batch import Batch, StreamBatch, Targets
-from eventmodel.checkpoint import load_checkpoint
+from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
 from training.config import TrainConfig
@@ -61,6 +63,18 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).model.state_dict()
 
 
+def fill_disk(monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[Checkpoint], bool]) -> None:
+    """Let there be no room for some checkpoints."""
+    write = training.run_directory.write_checkpoint
+
+    def write_if_there_is_room(draft: Path, checkpoint: Checkpoint) -> None:
+        if is_refused(checkpoint):
+            raise OSError(28, "No space left on device")
+        write(draft, checkpoint)
+
+    monkeypatch.setattr(training.run_directory, "write_checkpoint", write_if_there_is_room)
+
+
 def scalars(run: Path, tag: str) -> list[float]:
     accumulator = EventAccumulator(str(run / "tensorboard")).Reload()
     return [event.value for event in accumulator.Scalars(tag)]
@@ -76,6 +90,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config: TrainConfig, tmp_path
     state = [(path / "last" / "training.json").read_text() for path in (config.out, parts.out)]
     without_clock = [text[text.index('"best_loss"') :] for text in state]
     assert without_clock[0] == without_clock[1]
+
+
+def test_training_never_lists_the_entity_of_every_event(config: TrainConfig) -> None:
+    trainer = Trainer(replace(config, steps=2))
+    with Monitor(Console(quiet=True), trainer.config, trainer.names, 0) as monitor:
+        trainer.run(monitor)
+    assert "entity" not in vars(trainer.log.focus)  # where it is kept once it is asked for
 
 
 def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConfig) -> None:
@@ -177,6 +198,60 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_old_one_stays(
     assert "No space left on device" in capsys.readouterr().err
     assert load_checkpoint(config.out / "last").step == 0
     assert [p.name for p in (config.out / "checkpoints").iterdir()] == ["last-0000000"]
+
+
+def test_a_full_disk_in_the_middle_of_a_run_is_reported_and_the_best_of_what_can_be_written_is_kept(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nats = itertools.count(1.0)
+
+    def worse_and_worse(*arguments: Any) -> Evaluation:
+        result = evaluate(*arguments)
+        return replace(result, nll=[next(nats)] * len(result.nll), chain_nll=[next(nats)] * len(result.nll))
+
+    monkeypatch.setattr(training.trainer, "evaluate", worse_and_worse)
+    fill_disk(monkeypatch, lambda checkpoint: checkpoint.step == 2)
+    train(replace(config, steps=6))
+    assert "No space left on device; the previous one is intact, and the run goes on" in capsys.readouterr().err
+    assert load_checkpoint(config.out / "best").step == 4
+
+
+@pytest.mark.parametrize("eval_every", [2, 3])  # the last step is evaluated in the loop, and after it
+def test_a_disk_that_is_full_at_the_end_fails_the_program_which_resumes_when_there_is_room(
+    eval_every: int, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(config, "--steps", "4", "--eval-every", str(eval_every), "--batch-size", "8")
+    resume = [*arguments, "--resume"]
+
+    def run(arguments: list[str], is_refused: Callable[[Checkpoint], bool]) -> int:
+        with monkeypatch.context() as disk:
+            fill_disk(disk, is_refused)
+            disk.setattr(sys, "argv", ["run", *arguments])
+            return training.run.main()
+
+    fix = "No space left on device. Free some space, then go on with the same command and --resume"
+    assert run(arguments, lambda checkpoint: checkpoint.step == 4) == 2
+    assert fix in capsys.readouterr().err.replace("\n", " ")
+    assert run(resume, lambda checkpoint: "test" in checkpoint.metrics) == 2
+    assert fix in capsys.readouterr().err.replace("\n", " ")
+    assert run(resume, lambda _: False) == 0
+    assert "temperature" in load_checkpoint(config.out / "best").metrics
+
+
+@pytest.mark.parametrize(("saved", "fix"), [(True, "and --resume"), (False, "train again: no step is saved")])
+def test_a_signal_on_a_full_disk_never_says_that_everything_is_saved(
+    saved: bool, fix: str, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(config)
+    if saved:
+        trainer.save("last", {})
+    fill_disk(monkeypatch, lambda _: True)
+    trainer.stop_signal = signal.SIGINT
+    with (
+        Monitor(Console(quiet=True), config, trainer.names, 0) as monitor,
+        pytest.raises(OSError, match=f"No space left on device. Free some space, then .*{fix}"),
+    ):
+        trainer.run(monitor)
 
 
 def test_a_full_disk_while_weights_are_written_is_reported(
@@ -349,6 +424,48 @@ def test_resuming_with_another_configuration_is_refused(config: TrainConfig) -> 
         train(replace(config, resume=True, learning_rate=0.5))
 
 
+def test_resuming_on_another_log_is_refused(config: TrainConfig, small_log: EventLog, tmp_path: Path) -> None:
+    train(replace(config, steps=2))
+    renamed = {name: [f"another {value}" for value in values] for name, values in small_log.vocabularies.items()}
+    replace(small_log, vocabularies=renamed).save(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"on another log than .*; name its own with --data, or start a new run"):
+        train(replace(config, resume=True, data=tmp_path / "other"))
+
+
+def test_a_batch_that_does_not_divide_among_processes_says_what_would(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("is_initialized", True), ("get_rank", 0), ("get_world_size", 3)):
+        monkeypatch.setattr(training.trainer.dist, name, lambda value=value: value)
+    with pytest.raises(ValueError, match="among 3 processes; set --batch-size to a multiple of 3, or start another"):
+        Trainer(config)
+
+
+def test_the_learning_rate_is_halved_at_the_evaluation_after_those_tolerated(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[Evaluation] = []
+
+    def unchanged(*arguments: Any) -> Evaluation:
+        first.append(evaluate(*arguments))
+        return first[0]
+
+    monkeypatch.setattr(training.trainer, "evaluate", unchanged)
+    trainer = Trainer(replace(config, patience=3, eval_every=1, steps=8))
+    rates = []
+    save = trainer.save
+
+    def note(link: str, *arguments: Any) -> bool:
+        if link == "last":
+            rates.append(trainer.progress.peak_rate / config.learning_rate)
+        return save(link, *arguments)
+
+    monkeypatch.setattr(trainer, "save", note)
+    with Monitor(Console(quiet=True), trainer.config, trainer.names, 0) as monitor:
+        trainer.run(monitor)
+    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]  # the first one is the best
+
+
 def test_a_plateau_halves_the_learning_rate(config: TrainConfig) -> None:
     # so low that no loss falls, and above the eps under which ReduceLROnPlateau leaves a rate alone
     stuck = replace(config, learning_rate=1e-7, warmup_steps=0, patience=1, steps=12)
@@ -413,6 +530,37 @@ def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> No
     one, two = weights(alone.out / "last"), weights(both.out / "last")
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-3, rtol=1e-2)
+
+
+def test_two_processes_resumed_equal_two_uninterrupted_ones(config: TrainConfig, tmp_path: Path) -> None:
+    flags = ["--model.dropout", "0.1", "--batch-size", "8", "--neighbours", "4", "--eval-every", "6"]
+    flags += ["--eval-samples", "40", "--test-samples", "40", "--warmup-steps", "3"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.run"]
+    parts = replace(config, out=tmp_path / "parts")
+    for run, *more in [(config, "12"), (parts, "6"), (parts, "12", "--resume")]:
+        arguments = command(run, *flags, "--steps", *more)
+        subprocess.run([*torchrun, *arguments], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    whole, resumed = weights(config.out / "last"), weights(parts.out / "last")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_each_process_drops_other_values_at_each_step(config: TrainConfig) -> None:
+    trainer = Trainer(config)
+
+    def drawn(step: int, rank: int) -> list[float]:
+        trainer.rank = rank
+        trainer._seed_dropout(step)
+        return torch.rand(3).tolist()
+
+    assert len({tuple(drawn(step, rank)) for step in range(3) for rank in range(2)}) == 6
+    assert drawn(2, 1) == drawn(2, 1)
+
+
+def test_a_state_of_an_older_run_that_holds_a_random_state_is_resumed(config: TrainConfig) -> None:
+    train(replace(config, steps=2))
+    path = config.out / "last" / "training.safetensors"
+    save_file(load_file(path) | {"random.cpu": torch.get_rng_state()}, path)
+    assert Trainer(replace(config, resume=True)).progress.step == 2
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,31 @@
 """``python -m training.score``: which events, and the same numbers as the server's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from rich.console import Console
 
 from eventmodel.bundle import Bundle
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.config import ModelConfig
 from eventmodel.engine import open_engine
-from eventmodel.event_log import EventLog
+from eventmodel.event_log import EventLog, StreamIndex
 from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
-from training.detection import per_event, read_labels
+from training.average_precision import average_precision
+from training.detection import detect, per_event, read_labels
+from training.evaluation import choose
+from training.evaluation.baselines import score_baselines
 from training.event_scores import score_events
 from training.example import example_request
 from training.sampling import Sampler
 from training.score import ScoreConfig, score_log
 from training.score_report import in_words
-from training.score_table import FIRST_COLUMNS, write_frames
+from training.score_table import FIRST_COLUMNS, to_frame, write_frames
 
 QUIET = Console(quiet=True)
 
@@ -88,12 +95,8 @@ def test_an_event_is_scored_as_the_server_scores_it_when_it_is_observed(
     answer = open_engine(bundle, "torch", "cpu").answer([request.query])[0]
     observed = render(bundle, request, answer)["observed"]
 
-    from eventmodel.checkpoint import load_checkpoint
-
     model = load_checkpoint(run_directory / "best").model
     sampler = Sampler(small_log, bundle.config, 0, len(events.timestamp))
-    import torch
-
     (scores,) = score_events(model, sampler, position, torch.device("cpu"))
     for c, category in enumerate(bundle.schema.categories):
         assert observed["categories"][category.name]["surprise"] == pytest.approx(-scores.log_prob[0, c], abs=1e-3)
@@ -107,6 +110,28 @@ def test_the_most_unusual_category_is_named_with_what_was_usual(table: pl.DataFr
         assert value == small_log.codec.names[c][small_log.events.ids[row, c]]
     is_other = table.filter(pl.col("usual") != pl.col("value"))
     assert (is_other["chance"] <= 0.5).all()
+
+
+def test_a_value_that_training_never_showed_is_never_the_unusual_one(small_log: EventLog, run_directory: Path) -> None:
+    model = load_checkpoint(run_directory / "best").model
+    sampler = Sampler(small_log, model.config, *small_log.part("test"))
+    category = [category.name for category in small_log.schema.categories].index("LocationRecordId")
+    model.events.row[int(model.events.row_offset[category]) + 1] = int(model.events.row_offset[category])
+    (scores,) = score_events(model, sampler, choose(sampler, 200), torch.device("cpu"))
+    is_new = scores.label[:, category] == 1
+    assert 0 < is_new.sum() < 200
+    assert np.array_equal(np.isneginf(scores.unusual[:, category]), is_new)
+    assert np.array_equal(scores.is_seen[:, category], ~is_new)
+    table = to_frame(small_log, scores)
+    assert not (table["most_unusual"] == "LocationRecordId").to_numpy()[is_new].any()
+    np.testing.assert_allclose(table["joint_surprise"], -scores.chain_log_prob.sum(1))
+
+
+def test_scoring_never_lists_the_entity_of_every_event(
+    run_directory: Path, log_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StreamIndex, "entity", property(lambda _: pytest.fail("as large as the log")))
+    score_log(config(run_directory, log_directory, tmp_path / "out.csv"), QUIET)
 
 
 def test_csv_holds_the_same_table(
@@ -130,26 +155,69 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_most_unusual_events_come_first_and_each_once(
-    table: pl.DataFrame, run_directory: Path, log_directory: Path, tmp_path: Path
+@pytest.mark.parametrize("batch", [512, 1])  # 1 parts the two rows of every event
+def test_the_most_unusual_events_come_first_each_as_it_is_to_the_entity_that_expected_it_most(
+    batch: int,
+    table: pl.DataFrame,
+    run_directory: Path,
+    log_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("training.evaluation.scores.BATCH", batch)
     summary, _ = score_log(config(run_directory, log_directory, tmp_path / "out.csv"), QUIET)
-    of_event = table.group_by("row").agg(pl.col("unusual").max()).sort("unusual", descending=True)
-    np.testing.assert_allclose(summary.most["unusual"], of_event["unusual"].head(10))
-    assert summary.most["row"].n_unique() == 10
+    expected = table.group_by("row").agg(pl.col("unusual").min()).sort("unusual", descending=True).head(10)
+    np.testing.assert_allclose(summary.most["unusual"], expected["unusual"], rtol=1e-4)
+    assert set(summary.most["row"]) == set(expected["row"])
+    of_two = table.filter(pl.col("row").is_duplicated())
+    largest = table.group_by("row").agg(pl.col("unusual").max()).sort("unusual", descending=True).head(10)
+    assert set(largest["row"]) & set(of_two["row"])  # so that it matters
+
+
+def test_the_rows_of_one_event_stand_together(table: pl.DataFrame) -> None:
+    assert table["row"].is_sorted()
+    assert table["row"].is_duplicated().any()
 
 
 def test_labelled_events_are_found_beside_counting(
     table: pl.DataFrame, run_directory: Path, log_directory: Path, tmp_path: Path
 ) -> None:
-    smallest = table.group_by("row").agg(pl.col("joint_surprise").min()).sort("joint_surprise", descending=True)
+    smallest = table.group_by("row").agg(pl.col("unusual").min()).sort("unusual", descending=True)
     smallest.head(3).select("row").write_parquet(tmp_path / "labels.parquet")
     asked = config(run_directory, log_directory, tmp_path / "out.csv", labels=tmp_path / "labels.parquet")
     _, found = score_log(asked, QUIET)
     assert found is not None
     assert found.base_rate == pytest.approx(3 / len(smallest))
-    assert found.whole["model"] == 1
+    assert found.category["model"] == 1
     assert set(found.whole) == set(found.category) > {"model", "frequency", "entity Markov"}
+
+
+def test_values_that_training_never_showed_count_neither_for_the_model_nor_for_counting(
+    small_log: EventLog,
+) -> None:
+    positions = choose(Sampler(small_log, ModelConfig(), *small_log.part("test")), 100)
+    row = small_log.focus.rows[positions + 1]
+    labelled = row[:5]
+    surprise = -score_baselines(small_log, positions, ("frequency",))["frequency"].log_prob
+    is_seen = np.zeros(surprise.shape, bool)
+    is_seen[:, 4] = True
+    zero = np.zeros(len(row))
+    found = detect(small_log, positions, is_seen, zero, zero, labelled)
+    rows, smallest = per_event(row, surprise[:, 4])
+    expected = average_precision(np.isin(rows, labelled), smallest)
+    assert found.whole["frequency"] == found.category["frequency"] == expected
+    is_seen[:] = True
+    assert detect(small_log, positions, is_seen, zero, zero, labelled).whole["frequency"] != expected
+
+
+def test_the_model_s_score_of_the_whole_event_leaves_out_what_training_never_showed(
+    small_log: EventLog, run_directory: Path, log_directory: Path, tmp_path: Path
+) -> None:
+    summary, _ = score_log(config(run_directory, log_directory, tmp_path / "out.csv"), QUIET)
+    is_whole = summary.is_seen.all(1)
+    assert not is_whole.all()  # the last days of the month
+    assert (summary.joint_of_seen[~is_whole] < summary.joint[~is_whole]).all()
+    np.testing.assert_allclose(summary.joint_of_seen[is_whole], summary.joint[is_whole])
 
 
 def test_an_event_of_two_entities_is_as_unusual_as_to_the_one_that_expected_it() -> None:
@@ -169,11 +237,17 @@ def test_labels_that_cannot_be_used_say_why(small_log: EventLog, tmp_path: Path,
 
 
 def test_another_log_s_checkpoint_is_refused(run_directory: Path, small_log: EventLog, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     vocabularies = dict(small_log.vocabularies) | {"LocationRecordId": ["elsewhere"]}
     replace(small_log, vocabularies=vocabularies).save(tmp_path / "log")
     with pytest.raises(ValueError, match="another log"):
+        score_log(config(run_directory, tmp_path / "log", tmp_path / "out.csv"), QUIET)
+
+
+def test_a_part_without_an_event_to_score_names_the_fix(
+    run_directory: Path, small_log: EventLog, tmp_path: Path
+) -> None:
+    replace(small_log, validation_end=len(small_log.events.timestamp)).save(tmp_path / "log")
+    with pytest.raises(ValueError, match="no event with a predecessor of the same Actor; name another --part, or"):
         score_log(config(run_directory, tmp_path / "log", tmp_path / "out.csv"), QUIET)
 
 

@@ -15,13 +15,18 @@ from training.sampling import Sampler
 
 GRID = torch.logspace(-0.5, 0.5, 21)
 """Temperatures that are tried, from 0.32 to 3.2; between them a parabola decides."""
+LEAST_GAIN = 5.0
+"""Nats over all events by which a temperature must beat 1. Where 1 is right, a fitted one still gains half
+a nat on average, and 5 once in 640 times (half a chi-square of one degree of freedom): with the tens of
+temperatures of a model, one is fitted to chance in about twenty trainings."""
 
 
 def fit_temperatures(model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device) -> torch.Tensor:
     """Temperatures (2, C) with the smallest negative log-likelihood on the events after the positions.
 
     Labels that training never showed, like the month that has just begun, are left out: nobody
-    could be sure of them, and they would teach doubt about all the others.
+    could be sure of them, and they would teach doubt about all the others. A category keeps 1, the
+    model as it is, where these events do not tell (``_lowest``).
 
     Nothing but sums over the grid is kept, so that vocabularies of any size fit.
     """
@@ -39,13 +44,18 @@ def fit_temperatures(model: EventModel, sampler: Sampler, positions: np.ndarray,
 
 
 def _lowest(nll: torch.Tensor) -> torch.Tensor:
-    """The temperature at the lowest point of each curve (..., K) over the grid."""
+    """The temperature at the lowest point of each curve (..., K) over the grid, or 1 where it shows none.
+
+    A curve that still falls at an end of the grid has no lowest point: of a month of which the validation
+    part holds one value, each sharper model is likelier, until the next month comes. A curve that is lower
+    than at 1 by less than ``LEAST_GAIN`` has one by chance, or is flat: its category is certain.
+    """
     best = nll.argmin(-1)
-    inside = best.clamp(1, len(GRID) - 2)
-    left, middle, right = (nll.gather(-1, (inside + shift)[..., None])[..., 0] for shift in (-1, 0, 1))
-    curvature = left - 2 * middle + right
-    # a flat curve (a category that is certain) has no lowest point: keep the model as it is
-    shift = torch.where(curvature > 0, (left - right) / (2 * curvature), 0.0).clamp(-1, 1)
+    is_inside = (best > 0) & (best < len(GRID) - 1)
+    gain = nll[..., len(GRID) // 2] - nll.amin(-1)  # the middle of the grid is 1
+    middle = best.clamp(1, len(GRID) - 2)
+    left, low, right = (nll.gather(-1, (middle + shift)[..., None])[..., 0] for shift in (-1, 0, 1))
+    shift = ((left - right) / (2 * (left - 2 * low + right))).clamp(-1, 1)
     start, step = GRID[0].log(), (GRID[-1] / GRID[0]).log() / (len(GRID) - 1)
-    fitted = (start + step * (inside + shift)).exp()
-    return torch.where(nll.amax(-1) - nll.amin(-1) > 1e-6, fitted, torch.ones_like(fitted))
+    fitted = (start + step * (middle + shift)).exp()
+    return torch.where(is_inside & (gain > LEAST_GAIN), fitted, 1.0)

@@ -46,7 +46,7 @@ class TrainConfig:
     history_cut: float = 0.1
     """Share of histories cut to a random shorter length, as a client with less data would send."""
     patience: int = 3
-    """Evaluations without improvement after which the learning rate is halved."""
+    """Evaluations without improvement that are tolerated: at the next one the learning rate is halved."""
     eval_every: int = 500
     """Steps between evaluations on the validation part."""
     eval_samples: int = 4_096
@@ -62,7 +62,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     seed: int = 0
-    """Decides the initial weights and every batch."""
+    """Decides the initial weights, every batch and what dropout drops."""
     resume: bool = False
     """Go on from OUT/last, exactly where it stopped."""
 

@@ -46,24 +46,34 @@ def per_event(row: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @dataclass(frozen=True)
 class Detection:
-    """Average precision at finding the labelled events."""
+    """Average precision at finding the labelled events, by scores of the values that training showed.
+
+    The others, like a month that has just begun, are left out for the model and for the baselines:
+    they surprise everybody, by much, whatever else the event is.
+    """
 
     base_rate: float
     """Share of labelled events: about what a score that tells nothing has."""
     whole: dict[str, float]
-    """By the surprise of the whole event: of ``model`` (joint, along the chain) and of the baselines."""
+    """By the surprise of all categories together: of ``model`` (along the chain) and of the baselines."""
     category: dict[str, float]
     """By its most unusual category: of ``model``; of the baselines, by the largest surprise."""
 
 
 def detect(
-    log: EventLog, positions: np.ndarray, joint: np.ndarray, unusual: np.ndarray, labelled: np.ndarray
+    log: EventLog,
+    positions: np.ndarray,
+    is_seen: np.ndarray,
+    joint: np.ndarray,
+    unusual: np.ndarray,
+    labelled: np.ndarray,
 ) -> Detection:
     """Rank events by how suspect they are, with the model and with counting.
 
     Args:
         positions: (n,) the events before those that were scored.
-        joint, unusual: (n,) the model's scores.
+        is_seen: (n, C) bool, which of their values training showed.
+        joint, unusual: (n,) the model's scores, of these values alone.
         labelled: rows of the events to be found.
 
     Raises:
@@ -75,11 +85,17 @@ def detect(
         raise ValueError("none of the labelled events was scored; name the labels of this log, or another --part")
     surprise = {name: -scores.log_prob for name, scores in score_baselines(log, positions).items()}
 
+    def whole(surprise: np.ndarray) -> np.ndarray:
+        return np.where(is_seen, surprise, 0).sum(1)
+
+    def largest(surprise: np.ndarray) -> np.ndarray:
+        return np.where(is_seen, surprise, -np.inf).max(1)
+
     def precision(score: np.ndarray) -> float:
         return average_precision(is_labelled, per_event(row, score)[1])
 
     return Detection(
         base_rate=float(is_labelled.mean()),
-        whole={"model": precision(joint), **{name: precision(s.sum(1)) for name, s in surprise.items()}},
-        category={"model": precision(unusual), **{name: precision(s.max(1)) for name, s in surprise.items()}},
+        whole={"model": precision(joint), **{name: precision(whole(s)) for name, s in surprise.items()}},
+        category={"model": precision(unusual), **{name: precision(largest(s)) for name, s in surprise.items()}},
     )

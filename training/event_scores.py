@@ -2,6 +2,9 @@
 
 The same numbers as ``observed`` in an answer of the server: every event is scored as the next one
 of its focus, right after the focus's previous event.
+
+A value that training never showed, like a month that has just begun, has its surprise, and no
+unusualness: nothing was learned of it, and where it is new in every event it tells nothing of any.
 """
 
 from collections.abc import Iterator
@@ -25,7 +28,8 @@ class EventScores(NamedTuple):
     label: np.ndarray  # (B, C) int64: the event's ids
     log_prob: np.ndarray  # (B, C) float64: of each id on its own
     chain_log_prob: np.ndarray  # (B, C) float64: along the chain; the sum is the joint one
-    unusual: np.ndarray  # (B, C) float64: unusualness along the chain
+    is_seen: np.ndarray  # (B, C) bool: training showed the id (or it is 0, unknown)
+    unusual: np.ndarray  # (B, C) float64: unusualness along the chain; minus infinity where not is_seen
     usual: np.ndarray  # (B, C) int64: the most probable id along the chain
 
 
@@ -45,12 +49,15 @@ def score_events(
         ]
         expected = torch.stack([-(p.exp() * p).sum(-1) for p in chain], -1).cpu().numpy()
         square = torch.stack([(p.exp() * p.square()).sum(-1) for p in chain], -1).cpu().numpy()
+        is_seen = model.events.is_seen(label).cpu().numpy()
+        unusual = unusualness(-of_label[CHAIN], expected, np.maximum(square - expected**2, 0))
         yield EventScores(
             position=positions[done : done + len(label)],
             label=label.cpu().numpy(),
             log_prob=of_label[MARGINAL],
             chain_log_prob=of_label[CHAIN],
-            unusual=unusualness(-of_label[CHAIN], expected, np.maximum(square - expected**2, 0)),
+            is_seen=is_seen,
+            unusual=np.where(is_seen, unusual, -np.inf),
             usual=torch.stack([p.argmax(-1) for p in chain], -1).cpu().numpy(),
         )
         done += len(label)

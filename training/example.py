@@ -19,7 +19,7 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
     Numbers stand as the names of their buckets, because a log keeps no more of them.
     """
     sampler = Sampler(log, config, *log.part("validation"))
-    focus = log.focus.entity[sampler.positions]
+    focus = log.focus.entity_at(sampler.positions)
     n_events = np.minimum(sampler.positions + 1 - log.focus.start[focus], EVENTS)
     # somebody whom the vocabulary knows (or whom none needs to), with a past that fills the example
     is_known = (log.focus.vocabulary_id[focus] > 0) | (log.schema.key_category(log.schema.focus_stream) is None)
@@ -28,7 +28,7 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
     position = sampler.positions[np.lexsort((from_middle, -n_events, ~is_known))[0]]
     last_row = int(log.focus.rows[position])
     histories = read_histories(
-        log.schema, log.streams, int(log.focus.entity[position]), last_row, min(config.context_length, EVENTS)
+        log.schema, log.streams, int(log.focus.entity_at(position)), last_row, min(config.context_length, EVENTS)
     )
     streams: dict[str, list[dict[str, Any]]] = {}
     for stream in log.schema.streams:

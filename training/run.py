@@ -88,6 +88,7 @@ def train(config: TrainConfig) -> Evaluation | None:
     Raises:
         ValueError: the log or the configuration cannot work, or ``config.out`` holds a run and
             ``config.resume`` is not set.
+        OSError: what the run ends with could not be written; the message says what to do.
     """
     if not config.resume and (config.out / "last").exists():
         raise ValueError(f"{config.out} holds a run; go on with --resume, or name a new directory")
@@ -121,7 +122,7 @@ def train(config: TrainConfig) -> Evaluation | None:
     else:
         console.print("the test part holds no event with a predecessor; nothing to measure on")
     if trainer.rank == 0:
-        trainer.directory.write("best", replace(best, model=model, metrics=metrics))
+        trainer.directory.write("best", replace(best, model=model, metrics=metrics), is_final=True)
     return result
 
 
@@ -132,7 +133,8 @@ def main() -> int:
         with _process_group(config):
             train(config)
     except Interrupted as stop:
-        console.print("stopped; everything is saved. Go on with the same command and --resume")
+        if os.environ.get("RANK", "0") == "0":  # the process that saved
+            console.print("stopped; everything is saved. Go on with the same command and --resume")
         return stop.exit_code
     except KeyboardInterrupt:
         console.print("stopped; the checkpoints are whole. Go on with the same command and --resume")

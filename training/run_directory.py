@@ -21,12 +21,27 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, link: str, checkpoint: Checkpoint, write_more: Callable[[Path], None] = lambda draft: None) -> None:
-        """Write a checkpoint and point OUT/link to it; a failure is reported and the old one stays.
+    def write(
+        self,
+        link: str,
+        checkpoint: Checkpoint,
+        write_more: Callable[[Path], None] = lambda draft: None,
+        *,
+        is_final: bool,
+    ) -> bool:
+        """Write a checkpoint and point OUT/link to it. Where that fails, the old one stays.
 
         Args:
             link: ``best``, ``last``, or ``step-N``, which is kept in OUT/checkpoints and has no link.
             write_more: adds files to the checkpoint's directory.
+            is_final: no other write follows that would make up for a failure: it is raised. In the
+                middle of a run it is reported, and the run goes on.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            OSError: a final one was not; the message says what to do.
         """
         checkpoints = self.path / "checkpoints"
         is_periodic = link.startswith("step-")
@@ -40,9 +55,16 @@ class RunDirectory:
                 for other in checkpoints.glob(f"{link}-*"):
                     if other != directory:
                         shutil.rmtree(other, ignore_errors=True)
+            return True
         except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-            message = escape(f"checkpoint {directory} was not written: {error}; the previous one is intact")
-            console.print(f"[red]{message}[/red]", soft_wrap=True)
+            failure = f"checkpoint {directory} was not written: {error}"
+        if is_final:
+            is_begun = (self.path / "last").exists()
+            then = "go on with the same command and --resume" if is_begun else "train again: no step is saved"
+            raise OSError(f"{failure}. Free some space, then {then}")
+        message = escape(f"{failure}; the previous one is intact, and the run goes on")
+        console.print(f"[red]{message}[/red]", soft_wrap=True)
+        return False
 
 
 def _new_directory(parent: Path, name: str) -> Path:

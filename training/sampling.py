@@ -251,7 +251,8 @@ class TrainingBatches:
         epoch, at = divmod(number, self.per_epoch)
         with self._lock:  # batches are made in several threads
             if epoch != self._epoch:
-                # of numbers, as small as they can be: the one thing in memory that grows with the log
+                # of numbers, as small as they can be: beside the validation part's positions (8 bytes of a
+                # sample), the one thing in memory that grows with the log
                 self._order = np.arange(len(self.sampler), dtype=np.min_scalar_type(len(self.sampler)))
                 np.random.default_rng([self.seed, 1, epoch]).shuffle(self._order)
                 self._epoch = epoch

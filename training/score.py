@@ -63,10 +63,14 @@ class Summary:
 
     joint: np.ndarray
     """(n,) joint surprise, in the order of time."""
+    is_seen: np.ndarray
+    """(n, C) bool: which values training showed."""
+    joint_of_seen: np.ndarray
+    """(n,) the part of these in the joint surprise."""
     unusual: np.ndarray
     """(n,) unusualness of the most unusual category."""
     most: pl.DataFrame
-    """The most unusual events, in the columns of the table."""
+    """The most unusual events, each once, in the columns of the table."""
 
 
 def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection | None]:
@@ -89,34 +93,49 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
     labelled = None if config.labels is None else read_labels(config.labels, log)
     sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
     if len(sampler) == 0:
-        raise ValueError(f"{config.data}: --part {config.part} holds no event with a predecessor of its focus")
+        raise ValueError(
+            f"{config.data}: --part {config.part} holds no event with a predecessor of the same {log.schema.focus}; "
+            "name another --part, or prepare a longer log"
+        )
     positions = choose(sampler, len(sampler))
     device = device_of(config.device)
-    summary = Summary(np.empty(len(positions)), np.empty(len(positions)), pl.DataFrame())
+    n, n_categories = len(positions), len(log.schema.categories)
+    summary = Summary(np.empty(n), np.empty((n, n_categories), bool), np.empty(n), np.empty(n), pl.DataFrame())
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("events", total=len(positions))
+        task = progress.add_task("events", total=n)
         frames = _frames(checkpoint.model.to(device), sampler, positions, device, summary)
         write_frames(_counted(frames, lambda n: progress.advance(task, n)), config.out)
     if labelled is None:
         return summary, None
     with console.status("counting, to compare"):
-        return summary, detect(log, positions, summary.joint, summary.unusual, labelled)
+        return summary, detect(log, positions, summary.is_seen, summary.joint_of_seen, summary.unusual, labelled)
 
 
 def _frames(
     model: EventModel, sampler: Sampler, positions: np.ndarray, device: torch.device, summary: Summary
 ) -> Iterator[pl.DataFrame]:
     """The table batch by batch; fills the summary on the way."""
-    done = 0
+    done, held = 0, pl.DataFrame()
     for scores in score_events(model, sampler, positions, device):
         frame = to_frame(sampler.log, scores)
         here = slice(done, done + len(frame))
         summary.joint[here], summary.unusual[here] = frame["joint_surprise"], frame["unusual"]
-        most = pl.concat([summary.most, frame], how="diagonal").sort("unusual", descending=True)
-        summary.most = most.unique("row", keep="first", maintain_order=True).head(MOST)
+        summary.is_seen[here] = scores.is_seen
+        summary.joint_of_seen[here] = -np.where(scores.is_seen, scores.chain_log_prob, 0).sum(1)
+        held = pl.concat([held, frame], how="diagonal")
+        is_last = pl.col("row") == held["row"][-1]  # the rows of an event stand together: some may be yet to come
+        summary.most = _most_unusual(summary.most, held.filter(~is_last))
+        held = held.filter(is_last)
         done += len(frame)
         yield frame
+    summary.most = _most_unusual(summary.most, held)
+
+
+def _most_unusual(most: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The most unusual of some events and these, each as unusual as to the one that expected it most."""
+    events = rows.sort("unusual").unique("row", keep="first", maintain_order=True)
+    return pl.concat([most, events], how="diagonal").sort("unusual", descending=True).head(MOST)
 
 
 def _counted(frames: Iterator[pl.DataFrame], advance: Callable[[int], None]) -> Iterator[pl.DataFrame]:

@@ -54,7 +54,8 @@ def _one_in(probability: float) -> str:
 
 def _detection_table(found: Detection) -> Table:
     table = Table(
-        title=f"Average precision at finding labelled events ({found.base_rate:.2%} of all)",
+        title=f"Average precision at finding labelled events ({found.base_rate:.2%} of all),\n"
+        "without values that training never showed",
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )

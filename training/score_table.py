@@ -5,7 +5,8 @@ focus           the entity whose next event it was; an event that concerns two e
 time            ISO 8601
 joint_surprise  nats, along the chain
 unusual         how far the most unusual category is above its expected surprise, in standard
-                deviations, given the event's earlier categories (eventmodel/surprise.py)
+                deviations, given the event's earlier categories (eventmodel/surprise.py); values that
+                training never showed are left out, and minus infinity is an event of nothing else
 most_unusual    which category that is
 value, usual    what it was, and what was most probable; null is unknown
 chance          probability of that value, given the event's earlier categories
@@ -34,7 +35,7 @@ def to_frame(log: EventLog, scores: EventScores) -> pl.DataFrame:
     """A batch of scores as a table."""
     schema, codec, index = log.schema, log.codec, log.focus
     row = index.rows[scores.position + 1]
-    focus = index.entity[scores.position]
+    focus = index.entity_at(scores.position)
     most = scores.unusual.argmax(1)
     at = np.arange(len(row)), most
     names = [codec.names[c] for c in most]

@@ -19,7 +19,7 @@ class Progress:
     """Where a run is."""
 
     step: int = 0
-    """Optimizer steps done; batches are a function of it."""
+    """Optimizer steps done; batches, and what dropout drops, are functions of it."""
     elapsed_s: float = 0.0
     """Training time so far, over all resumptions."""
     best_loss: float = float("inf")
@@ -29,16 +29,13 @@ class Progress:
 
 
 def write_state(draft: Path, progress: Progress, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> None:
-    """Write optimizer, scheduler, random state and progress into a checkpoint's directory."""
+    """Write optimizer, scheduler and progress into a checkpoint's directory."""
     state = optimizer.state_dict()
     tensors = {
         f"optimizer.{index}.{name}": value.detach().cpu().contiguous()
         for index, values in state["state"].items()
         for name, value in values.items()
     }
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     save_file(tensors, draft / TENSORS)
     document = {"progress": asdict(progress), "groups": state["param_groups"], "scheduler": scheduler.state_dict()}
     (draft / STATE).write_text(json.dumps(document), "utf-8")
@@ -55,12 +52,10 @@ def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> Pr
         tensors = load_file(path / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"{path} holds no training state ({error}); resume from RUN/last") from None
-    torch.set_rng_state(tensors.pop("random.cpu"))
-    cuda = tensors.pop("random.cuda", None)
-    if cuda is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(cuda)
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
+        if key.startswith("random."):  # older runs saved the generator of one process, which no step reads now
+            continue
         _, index, name = key.split(".", 2)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})

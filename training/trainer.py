@@ -8,6 +8,7 @@ from dataclasses import asdict
 from math import gcd
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -48,7 +49,10 @@ class Trainer:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch_size % self.world:
-            raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
+            raise ValueError(
+                f"batch_size {config.batch_size} does not divide among {self.world} processes; "
+                f"set --batch-size to a multiple of {self.world}, or start another number of processes"
+            )
         self.log = EventLog.load(config.data)
         # neighbours share the histories that are not the focus's own
         neighbours = gcd(config.batch_size, config.neighbours) if len(self.log.schema.streams) > 1 else 1
@@ -112,7 +116,10 @@ class Trainer:
                 "resume with the same ones, or start a new run directory"
             )
         if saved.codec.schema != self.log.schema or saved.codec.vocabularies != self.log.codec.vocabularies:
-            raise ValueError(f"{last} was trained on another log than {self.config.data}")
+            raise ValueError(
+                f"{last} was trained on another log than {self.config.data}; name its own with --data, "
+                "or start a new run directory"
+            )
         self.model.load_state_dict(saved.model.state_dict())
         self.progress = read_state(last.resolve(), self.optimizer, self.scheduler)
 
@@ -124,6 +131,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: names the step and the category.
             Interrupted: after everything is saved.
+            OSError: at the end something could not be saved; the message says what to do.
         """
         config = self.config
         share = config.batch_size // self.world
@@ -148,6 +156,7 @@ class Trainer:
                 rate = self.progress.peak_rate * self._rate_share(step, done)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
+                self._seed_dropout(step)
                 sums, count = self._backward(window)
                 grad_norm = clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
                 self.optimizer.step()
@@ -160,16 +169,22 @@ class Trainer:
                     check_finite(monitor.means, self.names, self.progress.step)
                 with monitor.paused():
                     if self.progress.step % config.eval_every == 0:
-                        self._evaluate(monitor)
+                        self._evaluate(monitor, is_final=self.progress.step >= config.steps)
                     if self.progress.step % config.checkpoint_every == 0:
                         self.save(f"step-{self.progress.step:07d}", {})
         if not stop and self.progress.step % config.eval_every:
-            self._evaluate(monitor)
+            self._evaluate(monitor, is_final=True)
             _, stop = self._agree(self.progress.elapsed_s)
         elif stop:
-            self.save("last", {})
+            self.save("last", {}, is_final=True)
         if stop:
             raise Interrupted(stop)
+
+    def _seed_dropout(self, step: int) -> None:
+        """Draw what is dropped by seed, step and process, as batches are drawn: so that no process has a
+        random state to save, and none drops what another one does."""
+        source = np.random.SeedSequence([self.config.seed, 3, step, self.rank])  # 1 and 2 draw the batches
+        torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
 
     def _backward(self, window: list[tuple[Batch, Targets]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of one optimizer step; returns the sums of the losses (C,) and the number of targets."""
@@ -223,7 +238,7 @@ class Trainer:
 
     # --- evaluation and checkpoints -------------------------------------------------
 
-    def _evaluate(self, monitor: Monitor) -> None:
+    def _evaluate(self, monitor: Monitor, is_final: bool) -> None:
         positions = choose(self.validation, self.config.eval_samples)
         result = evaluate(self.model, self.validation, positions, self.device)
         # before anything is saved: the weights of a NaN must not replace the last good ones
@@ -234,19 +249,27 @@ class Trainer:
         self.scheduler.step(result.loss)
         self.progress.peak_rate = self.optimizer.param_groups[0]["lr"]
         metrics = {"validation": asdict(result)}
-        if result.loss < self.progress.best_loss:
+        if result.loss < (before := self.progress.best_loss):
             self.progress.best_loss = result.loss
-            self.save("best", metrics)
-        self.save("last", metrics)
+            if not self.save("best", metrics, is_final):
+                self.progress.best_loss = before  # a later one need not be better than one that is not there
+        self.save("last", metrics, is_final)
 
-    def save(self, link: str, metrics: dict[str, Any]) -> None:
-        """Write the run as it stands; only rank 0 does."""
+    def save(self, link: str, metrics: dict[str, Any], is_final: bool = False) -> bool:
+        """Write the run as it stands, as ``RunDirectory.write`` does; only rank 0 does.
+
+        Returns:
+            Whether it was written, as far as this process knows.
+        """
         if self.rank:
-            return
+            return True
         step = self.progress.step
         checkpoint = Checkpoint(self.model, self.log.codec, step, metrics, self.config.to_dict(), self.example)
-        self.directory.write(
-            link, checkpoint, lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler)
+        return self.directory.write(
+            link,
+            checkpoint,
+            lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler),
+            is_final=is_final,
         )
 
 

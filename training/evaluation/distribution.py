@@ -56,12 +56,6 @@ class Distribution(NamedTuple):
         change = is_before.astype(np.int64) - (place[value] < before[row])
         return 1 + before + np.bincount(row, change, minlength=len(label)).astype(np.int64)
 
-    def dense(self) -> np.ndarray:
-        """(n, V), for a look at small ones."""
-        result = self.rest[:, None] * self.background
-        np.add.at(result, (self.entries.row, self.entries.value), self.entries.weight)
-        return result
-
     def _weight(self, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) each label's own weight, and whether it has an entry."""
         row, value, weight = self.entries

@@ -77,7 +77,7 @@ class Oracle:
     def find(self, log: EventLog, positions: np.ndarray) -> np.ndarray:
         """(n,) the oracle's entry for the event after each position, -1 where it has none."""
         key = _keys(log, positions + 1)
-        is_known = log.focus.vocabulary_id[log.focus.entity[positions]] > 0
+        is_known = log.focus.vocabulary_id[log.focus.entity_at(positions)] > 0
         at = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
         return np.where((self.key[at] == key) & is_known, at, -1)
 
@@ -86,7 +86,7 @@ def _keys(log: EventLog, positions: np.ndarray) -> np.ndarray:
     """(n,) the key of the event at each position of the focus stream's index."""
     category = log.schema.key_category(log.schema.focus_stream)
     assert category is not None  # read() has seen to it
-    focus = log.focus.vocabulary_id[log.focus.entity[positions]].astype(np.int64)
+    focus = log.focus.vocabulary_id[log.focus.entity_at(positions)].astype(np.int64)
     return _key(log.focus.rows[positions], focus, log.codec.sizes[category] - 1)
 
 
