@@ -37,10 +37,12 @@ from eventmodel.schema import Schema, load_schema
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
 from training.preparation import prepare
+from training.sampling import Sampler
 
 SCHEMAS = Path(__file__).parent / "schemas"
 LABEL, END = "Activity", "END"
 N_FOLDS = 5
+BATCH_SIZE, EPOCHS, MOST_STEPS = 64, 1.2, 850
 PARTS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -66,16 +68,24 @@ class ProcessLogConfig:
             raise ValueError(f"--only is {list(self.only)}; name some of the folds 0 to {N_FOLDS - 1}")
 
 
-def training_config(data: Path, out: Path) -> TrainConfig:
-    """The same for every log."""
+def training_config(log: EventLog, data: Path, out: Path) -> TrainConfig:
+    """The same for every log, but that a small one is read no more often than the others.
+
+    Args:
+        log: prepared.
+        data: where it lies.
+    """
+    model = ModelConfig(
+        d_model=96, n_heads=4, encoder_layers=2, decoder_layers=3, context_length=64, target_length=16, dropout=0.2
+    )
+    n_samples = len(Sampler(log, model, *log.part("training")))
     return TrainConfig(
         data=data,
         out=out,
-        model=ModelConfig(
-            d_model=96, n_heads=4, encoder_layers=2, decoder_layers=3, context_length=64, target_length=16, dropout=0.2
-        ),
-        batch_size=64,
-        steps=800,
+        model=model,
+        batch_size=BATCH_SIZE,
+        steps=min(max(round(EPOCHS * n_samples / BATCH_SIZE), 1), MOST_STEPS),
+        entity_masking=0.05,  # the parts are drawn at random: a fold's test part has hardly any new names
         learning_rate=2e-3,
         warmup_steps=100,
         decay_share=0.6,
@@ -149,7 +159,7 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
     elif not _is_same(log, EventLog.load(path)):
         raise ValueError(f"{path} was prepared from another log or other folds; name a new --out")
     began = time.monotonic()
-    metrics = metrics_of_test_part(training_config(path, directory / "run"))
+    metrics = metrics_of_test_part(training_config(log, path, directory / "run"))
     meta = json.loads((directory / "run" / "best" / "meta.json").read_text())
     label = [category.name for category in schema.categories].index(LABEL)
     result = {

@@ -23,7 +23,7 @@ class ModelConfig:
     target_length: int = 32
     """T: future events trained at once, and the longest horizon."""
     dropout: float = 0.1
-    """Share of hidden values dropped in training."""
+    """Share of hidden values, and of the categories of the events read, that are dropped in training."""
     plain: bool = False
     """The original design, to compare with: independent heads that copy nothing, and focus_events 0."""
 

@@ -31,14 +31,22 @@ class EventEncoder(nn.Module):
     row: Tensor
 
     def __init__(
-        self, d_model: int, categories: tuple[Category, ...], sizes: tuple[int, ...], row_offset: tuple[int, ...]
+        self,
+        d_model: int,
+        categories: tuple[Category, ...],
+        sizes: tuple[int, ...],
+        row_offset: tuple[int, ...],
+        dropout: float = 0.0,
     ) -> None:
         """
         Args:
             sizes: ids per category.
             row_offset: per category, its first row in the table.
+            dropout: share of an event's categories that training leaves out of the sum: whole ones, because
+                it is by rare combinations of them that a small log is learned by heart.
         """
         super().__init__()
+        self.dropout = dropout
         n_rows = max(offset + size for offset, size in zip(row_offset, sizes, strict=True))
         self.register_buffer("row_offset", torch.tensor(row_offset), persistent=False)
         self.table = nn.Parameter(torch.empty(n_rows, d_model))
@@ -90,8 +98,12 @@ class EventEncoder(nn.Module):
             summed = self.embed(ids).sum(-2)  # ONNX has no embedding bag: it becomes a loop over events
         else:
             rows = self.row[ids + self.row_offset].flatten(0, -2)
+            kept = None
+            if self.training and self.dropout:
+                kept = (torch.rand(rows.shape, device=rows.device) >= self.dropout) / (1 - self.dropout)
             # one fused gather-and-sum: never holds C vectors per event
-            summed = F.embedding_bag(rows, self.embeddings(), mode="sum").unflatten(0, ids.shape[:-1])
+            summed = F.embedding_bag(rows, self.embeddings(), mode="sum", per_sample_weights=kept)
+            summed = summed.unflatten(0, ids.shape[:-1])
         return self.norm(summed + self.gap(gap) + self.weekday(weekday) + self.time_of_day(ids))
 
 

@@ -51,7 +51,7 @@ class EventModel(nn.Module):
         self.config, self.schema, self.sizes = config, schema, sizes
         row_offset = table_rows(schema, sizes)
         d_model = config.d_model
-        self.events = EventEncoder(d_model, schema.categories, sizes, row_offset)
+        self.events = EventEncoder(d_model, schema.categories, sizes, row_offset, config.dropout)
         self.streams = nn.ModuleDict(
             {s.name: StreamEncoder(config, history_length(s, config.context_length)) for s in schema.streams}
         )

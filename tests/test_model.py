@@ -9,6 +9,7 @@ from torch import Tensor
 
 from eventmodel.batch import Batch, StreamBatch, Targets
 from eventmodel.config import ModelConfig
+from eventmodel.encoder import EventEncoder
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
 from training.prefetch import to_tensors
@@ -96,6 +97,24 @@ def test_a_now_that_nothing_is_known_of_is_the_newest_event(model: EventModel, s
     memory = torch.randn(len(x), 3, CONFIG.d_model)
     hidden, _ = model.predictor(x, sequence.is_token, memory, torch.ones(memory.shape[:2], dtype=torch.bool))
     torch.testing.assert_close(hidden[:, p], hidden[:, p - 1])
+
+
+def test_dropout_leaves_whole_categories_out_of_events_in_training_alone(small_log: EventLog) -> None:
+    categories, sizes = small_log.schema.categories, small_log.codec.sizes
+    starts = tuple(sum(sizes[:c]) for c in range(len(sizes)))
+    encoder = EventEncoder(32, categories, sizes, starts, dropout=0.25)
+    with torch.no_grad():  # an event's vector says which categories are in it, one number each
+        for weight in encoder.parameters():
+            weight.zero_()
+        for c, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            encoder.table[start : start + size, c] = 1.0
+    encoder.norm = torch.nn.Identity()  # type: ignore[assignment]
+    ids = torch.zeros(2000, len(sizes), dtype=torch.int64)
+    nothing = torch.zeros(2000, dtype=torch.int64)
+    seen = encoder(ids, nothing, nothing)[:, : len(sizes)]
+    assert seen.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert (seen == 0).float().mean(0).sub(0.25).abs().max() < 0.06
+    assert (encoder.eval()(ids, nothing, nothing)[:, : len(sizes)] == 1).all()
 
 
 def test_a_value_is_copied_from_any_category_of_its_vocabulary(model: EventModel, small_log: EventLog) -> None:
