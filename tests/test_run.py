@@ -506,6 +506,11 @@ def test_ctrl_c_saves_and_a_resumed_run_goes_on(config: TrainConfig) -> None:
     assert Trainer(resumed).progress.step == step
 
 
+# standalone: at a port that is free, where another run may have taken torchrun's own
+TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TWO_PROCESSES += ["-m", "training.run"]
+
+
 def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> None:
     more = [
         "--batch-size",
@@ -523,9 +528,8 @@ def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> No
     ]
     alone, both = replace(config, out=tmp_path / "alone"), replace(config, out=tmp_path / "both")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.run"]
     subprocess.run([sys.executable, "-m", "training.run", *command(alone, *more)], check=True, env=environment)
-    subprocess.run([*torchrun, *command(both, *more)], check=True, env=environment)
+    subprocess.run([*TWO_PROCESSES, *command(both, *more)], check=True, env=environment)
     np.testing.assert_allclose(scalars(alone.out, "loss/train"), scalars(both.out, "loss/train"), rtol=1e-4)
     one, two = weights(alone.out / "last"), weights(both.out / "last")
     for name in one:
@@ -535,11 +539,10 @@ def test_two_processes_train_like_one(config: TrainConfig, tmp_path: Path) -> No
 def test_two_processes_resumed_equal_two_uninterrupted_ones(config: TrainConfig, tmp_path: Path) -> None:
     flags = ["--model.dropout", "0.1", "--batch-size", "8", "--neighbours", "4", "--eval-every", "6"]
     flags += ["--eval-samples", "40", "--test-samples", "40", "--warmup-steps", "3"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.run"]
     parts = replace(config, out=tmp_path / "parts")
     for run, *more in [(config, "12"), (parts, "6"), (parts, "12", "--resume")]:
         arguments = command(run, *flags, "--steps", *more)
-        subprocess.run([*torchrun, *arguments], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        subprocess.run([*TWO_PROCESSES, *arguments], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     whole, resumed = weights(config.out / "last"), weights(parts.out / "last")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
