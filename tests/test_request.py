@@ -156,8 +156,8 @@ CASES = {
     "nothing tells now": ({"streams": {"Worker": [{"id": "ann", "events": []}]}}, "now", "missing_now"),
     "horizon 0": (changed("horizon", to=0), "horizon", "bad_horizon"),
     "horizon beyond the model's": (changed("horizon", to=5), "horizon", "bad_horizon"),
+    "horizon as a fraction": (changed("horizon", to=1.5), "horizon", "bad_horizon"),
     "horizon as a boolean": (changed("horizon", to=True), "horizon", "bad_horizon"),
-    "horizon as a float": (changed("horizon", to=1.0), "horizon", "bad_horizon"),
     "top_k 0": (changed("top_k", to=0), "top_k", "bad_top_k"),
     "top_k in other words": (changed("top_k", to="every"), "top_k", "bad_top_k"),
     "top_k as a boolean": (changed("top_k", to=True), "top_k", "bad_top_k"),
@@ -467,6 +467,12 @@ def test_any_document_is_read_or_refused_and_nothing_else(bundle: Bundle, data: 
         parent[path[-1]] = data.draw(VALUES)
     with suppress(RequestError):
         read(bundle, body[""])
+
+
+def test_a_whole_number_may_be_written_with_a_point(bundle: Bundle) -> None:
+    sampling = {"num_samples": 3.0, "seed": 7.0}
+    request = read_request(example() | {"horizon": 2.0, "top_k": 4.0, "sampling": sampling}, bundle)
+    assert (request.query.horizon, request.top_k, request.query.sampling) == (2, 4, Sampling(3, seed=7))
 
 
 def test_sampling_is_greedy_unless_asked_for(bundle: Bundle) -> None:

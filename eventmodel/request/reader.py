@@ -1,9 +1,9 @@
 """A request document to a query: everything that can be checked is checked here, without HTTP and without torch."""
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from types import UnionType
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -258,16 +258,15 @@ def _check_not_after(now: Moment, schema: Schema, entities: Mapping[str, Sequenc
 
 
 def _read_horizon(value: object, limit: int) -> int:
-    if value is None:
-        return 1
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+    horizon = 1 if value is None else _number(value, 1, limit, is_whole=True)
+    if horizon is None:
         raise RequestError(
             "bad_horizon",
             "horizon",
             f"{quoted(value)} is not a number of future events that this model predicts",
             f"Send a whole number from 1 to {limit}.",
         )
-    return value
+    return int(horizon)
 
 
 def _read_top_k(value: object) -> int | None:
@@ -275,11 +274,19 @@ def _read_top_k(value: object) -> int | None:
         return DEFAULT_TOP_K
     if value == "all":
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    top_k = _number(value, 1, sys.float_info.max, is_whole=True)
+    if top_k is None:
         raise RequestError(
             "bad_top_k", "top_k", f"{quoted(value)} is not a number of values", 'Send a whole number from 1, or "all".'
         )
-    return value
+    return int(top_k)
+
+
+def _number(value: object, least: float, most: float, *, is_whole: bool) -> float | None:
+    """A number between two bounds, a whole one also where it is written as 4.0; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        return None
+    return None if is_whole and value != int(value) else value
 
 
 def _read_categories(schema: Schema, value: object) -> tuple[int, ...]:
@@ -404,24 +411,19 @@ def _read_sampling(value: object) -> Sampling | None:
             message = "sampling has no such key"
             raise RequestError("unknown_key", f"sampling.{cut(key)}", message, did_you_mean(key, Sampling._fields))
 
-    def read(key: str, kind: type | UnionType, default: float, least: float, most: float) -> Any:
-        found: Any = value.get(key)
+    def read(key: str, default: float, least: float, most: float, *, is_whole: bool = False) -> float:
+        found = default if value.get(key) is None else _number(value[key], least, most, is_whole=is_whole)
         if found is None:
-            return default
-        is_kind = isinstance(found, kind) and not isinstance(found, bool)
-        if not is_kind or not least <= found <= most:
-            what = "whole number" if kind is int else "number"
-            message = f"{quoted(found)} is not a {what} from {least} to {most}"
+            what = "whole number" if is_whole else "number"
+            message = f"{quoted(value[key])} is not a {what} from {least} to {most}"
             raise RequestError("bad_sampling", f"sampling.{key}", message, hint)
         return found
 
-    number = int | float
-
     return Sampling(
-        num_samples=read("num_samples", int, 1, 1, MAX_SAMPLES),
-        temperature=read("temperature", number, 1.0, MIN_TEMPERATURE, MAX_TEMPERATURE),
-        top_p=read("top_p", number, 1.0, MIN_TOP_P, 1),
-        seed=read("seed", int, 0, 0, MAX_SEED),
+        num_samples=int(read("num_samples", 1, 1, MAX_SAMPLES, is_whole=True)),
+        temperature=read("temperature", 1.0, MIN_TEMPERATURE, MAX_TEMPERATURE),
+        top_p=read("top_p", 1.0, MIN_TOP_P, 1),
+        seed=int(read("seed", 0, 0, MAX_SEED, is_whole=True)),
     )
 
 
