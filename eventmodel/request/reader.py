@@ -336,7 +336,7 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
         index = _category(codec.schema, name, loc)
         if not isinstance(values, list) or not values:
             raise RequestError(
-                "empty_allowed" if values == [] else "not_a_list",
+                "empty_allowed" if isinstance(values, list) else "not_a_list",
                 loc,
                 "a category needs at least one value that may happen",
                 "List the values, or leave the category out to allow all.",
