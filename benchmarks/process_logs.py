@@ -42,7 +42,7 @@ from training.sampling import Sampler
 SCHEMAS = Path(__file__).parent / "schemas"
 LABEL, END = "Activity", "END"
 N_FOLDS = 5
-BATCH_SIZE, EPOCHS, MOST_STEPS = 64, 1.2, 850
+BATCH_SIZE, EPOCHS, MOST_STEPS = 64, 2, 850
 PARTS = {"train": 0, "val": 1, "test": 2}
 
 
