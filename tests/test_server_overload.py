@@ -21,13 +21,7 @@ QUEUE = 16
     ("batch_s", "batch", "seconds"),
     [
         (0.08, 4, 4),
-        pytest.param(
-            *(0.008, 1, 30),
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.xfail(reason="p99 is 165 ms in place of 144 with batches of one, on two shared cores"),
-            ],
-        ),
+        pytest.param(*(0.008, 1, 30), marks=pytest.mark.slow),
     ],
 )
 def test_ten_times_the_capacity_is_answered_at_capacity_and_the_rest_turned_away(

@@ -32,15 +32,16 @@ class Material(NamedTuple):
         return cls(schema, vocabularies, [event for entity in entities for event in _objects(entity["events"])])
 
 
-def make_bodies(bundle: Bundle, form: Form, n: int, seed: int = 0) -> list[bytes]:
-    """Bodies of ``POST /predict`` with three histories of 64 events each.
+def make_bodies(bundle: Bundle, form: Form, n: int, seed: int = 0, events: int = N_EVENTS) -> list[bytes]:
+    """Bodies of ``POST /predict`` with a history of every stream.
 
     Args:
         form: of the events: columns and rows, or objects by field name.
         n: how many; each has values of its own, so that no cache knows one.
+        events: of each history.
     """
     material, chance = Material.of_example(bundle.schema, bundle.vocabularies, bundle.example), random.Random(seed)
-    lengths = {stream.name: N_EVENTS for stream in bundle.schema.streams}
+    lengths = {stream.name: events for stream in bundle.schema.streams}
     return [orjson.dumps(make_request(material, lengths, form, chance)) for _ in range(n)]
 
 

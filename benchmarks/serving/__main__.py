@@ -21,7 +21,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.loadtest.bodies import make_bodies
+from benchmarks.loadtest.bodies import N_EVENTS, make_bodies
 from benchmarks.serving.environments import make_environment
 from benchmarks.serving.servers import Contender, Server, ours, peer, start
 from benchmarks.serving.untrained import make_bundle
@@ -40,6 +40,8 @@ class Config:
     """Directory for the peers' environments, made where they are missing."""
     bundle: Path | None = None
     """A bundle with ONNX files; by default an untrained one of preset base is made: weights do not matter here."""
+    events: int = N_EVENTS
+    """Of each of a request's histories."""
     rounds: int = 3
     """How often everything is measured, in turns."""
     seconds: int = 6
@@ -59,8 +61,8 @@ def main(config: Config) -> dict[str, dict[str, float]]:
         scripts = {}
         for form in ("rows", "objects"):
             (scratch / form).mkdir()
-            scripts[form] = write_script(scratch / form, make_bodies(bundle, form, N_BODIES))
-        body = make_bodies(bundle, "rows", 1)[0]
+            scripts[form] = write_script(scratch / form, make_bodies(bundle, form, N_BODIES, events=config.events))
+        body = make_bodies(bundle, "rows", 1, events=config.events)[0]
         servers: list[Server] = []
         found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         try:
@@ -121,7 +123,7 @@ def measure(server: Server, scripts: dict[str, Path], config: Config, found: dic
 
 def raw(bundle: Path, batch: int, config: Config, seconds: float) -> float:
     """Queries per second of the engine alone, in a process of its own on the servers' core."""
-    module = [sys.executable, "-m", "benchmarks.serving.raw", str(bundle), str(batch), str(seconds)]
+    module = [sys.executable, "-m", "benchmarks.serving.raw", str(bundle), str(batch), str(seconds), str(config.events)]
     command = ["taskset", "-c", str(config.server_core), *module]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
