@@ -183,6 +183,7 @@ def test_a_question_is_changed_by_hand(browser: Browser, server: Server) -> None
     page.fill("[name='sampling.num_samples']", "5")
     page.click("#predict")
     expect(page.locator("#answer details > ol")).to_have_count(5)
+    expect(page.locator("#answer > ol li").first).to_contain_text("Event 1: even chance by")
     page.click("button[type=reset]")
     expect(page.locator("[name=horizon]")).to_have_value("2")
     page.close()

@@ -172,16 +172,21 @@ function question() {
 
 // --- the answer -------------------------------------------------------------------------
 
+function spreadOf(when) {
+  const [early, middle, late] = LEVELS.map((level) => moment(when[level]));
+  return `even chance by ${middle}; 80% between ${early} and ${late}`;
+}
+
 function eventLine(record, when) {
   const order = info.schema.order_by;
-  const spread = when && ` – even chance by ${moment(when[LEVELS[1]])}; 80% between ${moment(when[LEVELS[0]])} and ${moment(when[LEVELS[2]])}`;
+  const spread = when && ` – ${spreadOf(when)}`;
   const field = ([name, value]) =>
     element("span", {}, element("span", { className: "name" }, name), " ",
       value === null ? element("span", { className: "nothing" }, "unknown") : element("b", {}, moment(value)));
   return element("li", {},
-    ...optional(record, element("time", {}, record ? moment(record[order]) : "")),
+    element("time", {}, moment(record[order])),
     ...optional(spread, element("span", { className: "note" }, spread)),
-    ...optional(record, element("div", { className: "fields" }, ...Object.entries(record ?? {}).filter(([name]) => name !== order).map(field))));
+    element("div", { className: "fields" }, ...Object.entries(record).filter(([name]) => name !== order).map(field)));
 }
 
 function barOf(label, share, isOther = false) {
@@ -199,6 +204,11 @@ function distribution([name, { top, unknown, rest, entropy }]) {
       ...top.map(({ value, probability }) => barOf(value, probability)),
       ...optional(rest >= 0.0005, barOf("all others", rest, true)),
       ...optional(unknown >= 0.0005, barOf("unknown or none", unknown, true))));
+}
+
+function timesOf({ events }) {
+  return element("ol", { className: "events" },
+    ...events.map(({ when }, i) => element("li", {}, `Event ${i + 1}: ${spreadOf(when)}`)));
 }
 
 function rolloutsOf({ rollouts }) {
@@ -235,7 +245,7 @@ function showAnswer(asked, answer) {
     element("h2", {}, isSampled ? "Futures that may happen" : `What happens next to ${answer.focus}`),
     element("p", { className: "note" },
       `After ${moment(answer.now)}. ${answer.unknown_values} values of what was sent are unknown to the model.`),
-    ...optional(isSampled && answer.events[0].when, element("ol", { className: "events" }, ...answer.events.map(({ when }) => eventLine(undefined, when)))),
+    ...(isSampled && answer.events[0].when ? [timesOf(answer)] : []),
     ...(isSampled ? rolloutsOf(answer) : [element("ol", { className: "events" }, ...answer.events.map(({ event, when }) => eventLine(event, when)))]),
     ...optional(answer.observed, ...(answer.observed ? observedOf(answer.observed) : [])),
     element("h2", {}, answer.events.length > 1 ? "How probable: the first event" : "How probable"),
