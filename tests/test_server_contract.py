@@ -123,6 +123,7 @@ def test_what_fits_the_format_is_refused_only_for_what_a_format_cannot_say(
             assert response.json()["error"]["code"] in BEYOND_JSON_SCHEMA
 
     ask()
-    assert statuses[200 if mode is GenerationMode.POSITIVE else 422] > n / 50
+    # whatever is drawn: most is read, and not merely late
+    assert statuses[200] + statuses[422] > n / 2
     assert server.client.get("/ready").status_code == 200
     assert "Traceback" not in server.log.read_text()
