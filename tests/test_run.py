@@ -200,9 +200,8 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_old_one_stays(
     assert [p.name for p in (config.out / "checkpoints").iterdir()] == ["last-0000000"]
 
 
-def test_a_full_disk_in_the_middle_of_a_run_is_reported_and_the_best_of_what_can_be_written_is_kept(
-    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def evaluate_ever_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each evaluation on the validation part be worse than the one before."""
     nats = itertools.count(1.0)
 
     def worse_and_worse(*arguments: Any) -> Evaluation:
@@ -210,6 +209,12 @@ def test_a_full_disk_in_the_middle_of_a_run_is_reported_and_the_best_of_what_can
         return replace(result, nll=[next(nats)] * len(result.nll), chain_nll=[next(nats)] * len(result.nll))
 
     monkeypatch.setattr(training.trainer, "evaluate", worse_and_worse)
+
+
+def test_a_full_disk_in_the_middle_of_a_run_is_reported_and_the_best_of_what_can_be_written_is_kept(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate_ever_worse(monkeypatch)
     fill_disk(monkeypatch, lambda checkpoint: checkpoint.step == 2)
     train(replace(config, steps=6))
     assert "No space left on device; the previous one is intact, and the run goes on" in capsys.readouterr().err
@@ -342,13 +347,7 @@ def test_saving_a_step_again_never_touches_the_checkpoint_before_its_link_moves(
 def test_the_measured_best_checkpoint_keeps_the_step_it_is_from(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nats = itertools.count(1.0)
-
-    def worse_and_worse(*arguments: Any) -> Evaluation:
-        result = evaluate(*arguments)
-        return replace(result, nll=[next(nats)] * len(result.nll), chain_nll=[next(nats)] * len(result.nll))
-
-    monkeypatch.setattr(training.trainer, "evaluate", worse_and_worse)
+    evaluate_ever_worse(monkeypatch)
     train(replace(config, steps=4))
     best = load_checkpoint(config.out / "best")
     assert best.metrics["test"]["n"] > 0
