@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from training.loss import NonFiniteLossError, category_sums, check_finite
+from eventmodel.schema import Schema
+from training.loss import NonFiniteLossError, category_sums, category_weights, check_finite
 
 NAMES = ["a", "b", "c"]
 
@@ -38,3 +39,14 @@ def test_a_loss_that_is_no_number_names_the_step_and_the_category() -> None:
 
 def test_a_finite_loss_passes() -> None:
     check_finite(torch.ones(3), NAMES, step=1)
+
+
+def test_a_field_s_weight_is_that_of_all_its_categories(tiny_schema: Schema) -> None:
+    weights = category_weights(tiny_schema, {"EventDatetime": 3.0}).tolist()
+    assert weights == [3.0 if c.field == "EventDatetime" else 1.0 for c in tiny_schema.categories]
+    assert weights.count(3.0) == 4
+
+
+def test_a_weight_of_something_that_is_not_predicted_names_what_is(tiny_schema: Schema) -> None:
+    with pytest.raises(ValueError, match=r"--loss-weights names Colour; the fields that are predicted are Kind, .*"):
+        category_weights(tiny_schema, {"Colour": 3.0})

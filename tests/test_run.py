@@ -1,6 +1,7 @@
 """Training as a whole: equal results along every way, and nothing lost on the way."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -113,6 +114,40 @@ def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConf
     assert len({int(targets.is_target.sum()) for _, targets in one_by_one}) > 1  # unequal parts: means would differ
     for a, b in zip(gradients([whole]), gradients(one_by_one), strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+
+
+def test_a_field_of_double_weight_pulls_twice_as_hard(config: TrainConfig) -> None:
+    def gradients(weights: dict[str, float]) -> dict[str, torch.Tensor]:
+        trainer = Trainer(replace(config, model=TINY, loss_weights=weights))
+        trainer._backward([to_tensors(trainer.batches(0), trainer.device)])
+        return {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+    names = list(dict.fromkeys(c.field for c in Trainer(config).log.schema.categories))
+    plain, double, one = gradients({}), gradients(dict.fromkeys(names, 2.0)), gradients({names[0]: 2.0})
+    for name, gradient in plain.items():
+        torch.testing.assert_close(double[name], 2 * gradient)
+    of_one = one["heads.bias"] / plain["heads.bias"]
+    sizes = Trainer(config).model.heads.sizes
+    torch.testing.assert_close(of_one[: sizes[0]], torch.full((sizes[0],), 2.0))
+    torch.testing.assert_close(of_one[sizes[0] :].nanmean(), torch.tensor(1.0))
+
+
+def test_the_best_checkpoint_has_the_lowest_weighted_loss(config: TrainConfig) -> None:
+    config = replace(config, loss_weights={"CostCodeRecordId": 5.0})
+    train(config)
+    trainer = Trainer(config)
+    weights = trainer.weights.tolist()
+    assert weights.count(5.0) == 1
+    saved = load_checkpoint(config.out / "best")
+    validation = Evaluation(**saved.metrics["validation"])
+    best = read_best_loss(config.out / "last")
+    assert best == pytest.approx(validation.loss(weights))
+    assert best != pytest.approx(validation.loss())
+
+
+def read_best_loss(checkpoint: Path) -> float:
+    best: float = json.loads((checkpoint / "training.json").read_text())["progress"]["best_loss"]
+    return best
 
 
 def test_samples_share_no_windows_where_the_focus_s_stream_is_the_only_one(

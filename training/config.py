@@ -39,6 +39,8 @@ class TrainConfig:
     """AdamW's decoupled decay."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm where they exceed it."""
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    """How much the loss of a field counts, where it matters more to you, or less, than the others, which count 1."""
     entity_masking: float = 0.2
     """Share of ids hidden from a sample's input, consistently within the sample."""
     entity_dropout: float = 0.1
@@ -86,6 +88,9 @@ class TrainConfig:
         for name in ("learning_rate", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name, weight in self.loss_weights.items():
+            if not 0 < weight < float("inf"):
+                raise ValueError(f"loss_weights has {weight} for {name}; it must be above 0, and finite")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -1,7 +1,26 @@
 """The loss: cross-entropy, summed over categories."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+from eventmodel.schema import Schema
+
+
+def category_weights(schema: Schema, by_field: Mapping[str, float]) -> Tensor:
+    """How much each category's loss counts: (C,), 1 where its field is not named.
+
+    Raises:
+        ValueError: a name that is no field with a category.
+    """
+    fields = [category.field for category in schema.categories]
+    if unknown := set(by_field) - set(fields):
+        raise ValueError(
+            f"--loss-weights names {', '.join(sorted(unknown))}; the fields that are predicted are "
+            f"{', '.join(dict.fromkeys(fields))}"
+        )
+    return torch.tensor([by_field.get(field, 1.0) for field in fields])
 
 
 def category_sums(log_probs: Tensor, is_target: Tensor) -> Tensor:

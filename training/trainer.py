@@ -24,7 +24,7 @@ from eventmodel.model import EventModel
 from training.config import TrainConfig, changed_fields
 from training.evaluation import choose, evaluate
 from training.example import example_request
-from training.loss import category_sums, check_finite
+from training.loss import category_sums, category_weights, check_finite
 from training.prefetch import pin, prefetch, to_tensors
 from training.report import Monitor
 from training.run_directory import RunDirectory
@@ -100,6 +100,7 @@ class Trainer:
         self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=config.patience)
         self.progress = Progress(peak_rate=config.learning_rate)
         self.names = [category.name for category in self.log.schema.categories]
+        self.weights = category_weights(self.log.schema, config.loss_weights).to(self.device)
         self.example = example_request(self.log, config.model)
         self.stop_signal = 0
         """The signal that this process was sent, if any; all processes act on it together."""
@@ -200,7 +201,7 @@ class Trainer:
                 log_probs = self.model.heads.target_log_probs(output, targets.ids, targets.source_ids)
                 sums = category_sums(log_probs, targets.is_target)
                 # gradients are averaged over processes, so each scales its part up
-                (sums.sum() / count * self.world).backward()
+                ((sums * self.weights).sum() / count * self.world).backward()
             total += sums.detach()
         if self.world > 1:
             dist.all_reduce(total)
@@ -246,11 +247,12 @@ class Trainer:
         monitor.validation(self.progress, result)
         for group in self.optimizer.param_groups:
             group["lr"] = self.progress.peak_rate  # without warm-up and decay: the scheduler's own
-        self.scheduler.step(result.loss)
+        loss = result.loss(self.weights.tolist())
+        self.scheduler.step(loss)
         self.progress.peak_rate = self.optimizer.param_groups[0]["lr"]
         metrics = {"validation": asdict(result)}
-        if result.loss < (before := self.progress.best_loss):
-            self.progress.best_loss = result.loss
+        if loss < (before := self.progress.best_loss):
+            self.progress.best_loss = loss
             if not self.save("best", metrics, is_final):
                 self.progress.best_loss = before  # a later one need not be better than one that is not there
         self.save("last", metrics, is_final)

@@ -45,10 +45,14 @@ class Evaluation:
     top1: list[float]
     """Share of targets that are the most probable value."""
 
-    @property
-    def loss(self) -> float:
-        """What training minimises on average: half marginals, half chain, summed over categories."""
-        return (sum(self.nll) + sum(self.chain_nll)) / 2
+    def loss(self, weights: Sequence[float] | None = None) -> float:
+        """What training minimises on average: half marginals, half chain, summed over categories.
+
+        Args:
+            weights: how much each category counts; None is 1.
+        """
+        both = [(alone + in_chain) / 2 for alone, in_chain in zip(self.nll, self.chain_nll, strict=True)]
+        return sum(both) if weights is None else sum(w * x for w, x in zip(weights, both, strict=True))
 
     @classmethod
     def of(cls, scores: Scores) -> "Evaluation":
