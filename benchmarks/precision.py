@@ -138,7 +138,7 @@ def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
         reader.load_state_dict(model.state_dict())  # in fp32: the weights are compared, not the reading
         return evaluate(reader, trainer.validation, positions, device)
 
-    start_loss, began = validation().loss(), time.monotonic()
+    start_loss, began = validation().loss, time.monotonic()
     n_targets = n_events = 0
     norms: list[Tensor] = []
     parts: list[dict[str, float]] = []
@@ -167,7 +167,7 @@ def train_cell(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
                 {
                     "step": step + 1,
                     "rate": rate,
-                    "loss": validation().loss(),
+                    "loss": validation().loss,
                     "unmoved": sum(unmoved.values()) / sum(p.numel() for p in unmoved),
                     "unmoved_layers": sum(unmoved[p] for p in layers) / sum(p.numel() for p in layers),
                 }

@@ -151,7 +151,7 @@ class Monitor:
             return
         at = progress.step
         scalars = {
-            "loss/validation": result.loss(),
+            "loss/validation": result.loss,
             "loss/validation_marginal": sum(result.nll),
             "loss/validation_joint": sum(result.chain_nll),
         }
@@ -160,8 +160,8 @@ class Monitor:
         self._write(scalars, at)
         train = "" if self.means is None else f"train loss {self.means.sum():.3f}, "
         self._bar.console.print(
-            f"step {at}: {train}validation loss {result.loss():.3f} "
-            f"({result.loss() / len(self.names):.3f} per category), joint {sum(result.chain_nll):.3f} nats per event"
+            f"step {at}: {train}validation loss {result.loss:.3f} "
+            f"({result.loss / len(self.names):.3f} per category), joint {sum(result.chain_nll):.3f} nats per event"
         )
 
 

@@ -100,7 +100,7 @@ class Trainer:
         self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=config.patience)
         self.progress = Progress(peak_rate=config.learning_rate)
         self.names = [category.name for category in self.log.schema.categories]
-        self.weights = category_weights(self.log.schema, config.loss_weights).to(self.device)
+        self.category_weights = category_weights(self.log.schema, config.loss_weights).to(self.device)
         self.example = example_request(self.log, config.model)
         self.stop_signal = 0
         """The signal that this process was sent, if any; all processes act on it together."""
@@ -201,7 +201,7 @@ class Trainer:
                 log_probs = self.model.heads.target_log_probs(output, targets.ids, targets.source_ids)
                 sums = category_sums(log_probs, targets.is_target)
                 # gradients are averaged over processes, so each scales its part up
-                ((sums * self.weights).sum() / count * self.world).backward()
+                ((sums * self.category_weights).sum() / count * self.world).backward()
             total += sums.detach()
         if self.world > 1:
             dist.all_reduce(total)
@@ -247,7 +247,7 @@ class Trainer:
         monitor.validation(self.progress, result)
         for group in self.optimizer.param_groups:
             group["lr"] = self.progress.peak_rate  # without warm-up and decay: the scheduler's own
-        loss = result.loss(self.weights.tolist())
+        loss = result.weighted_loss(self.category_weights.tolist())
         self.scheduler.step(loss)
         self.progress.peak_rate = self.optimizer.param_groups[0]["lr"]
         metrics = {"validation": asdict(result)}

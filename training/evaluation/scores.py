@@ -45,14 +45,15 @@ class Evaluation:
     top1: list[float]
     """Share of targets that are the most probable value."""
 
-    def loss(self, weights: Sequence[float] | None = None) -> float:
-        """What training minimises on average: half marginals, half chain, summed over categories.
+    @property
+    def loss(self) -> float:
+        """What training minimises on average where all categories count alike: half marginals, half chain, summed."""
+        return self.weighted_loss([1.0] * len(self.nll))
 
-        Args:
-            weights: how much each category counts; None is 1.
-        """
-        both = [(alone + in_chain) / 2 for alone, in_chain in zip(self.nll, self.chain_nll, strict=True)]
-        return sum(both) if weights is None else sum(w * x for w, x in zip(weights, both, strict=True))
+    def weighted_loss(self, weights: Sequence[float]) -> float:
+        """What training minimises on average: ``weights`` (C,) is how much each category counts."""
+        parts = zip(weights, self.nll, self.chain_nll, strict=True)
+        return sum(weight * (alone + in_chain) / 2 for weight, alone, in_chain in parts)
 
     @classmethod
     def of(cls, scores: Scores) -> "Evaluation":
