@@ -1,5 +1,6 @@
 """Small schemas and logs that the tests share."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,23 @@ def bundle(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Bun
     """The tiny model, exported once in every format for the whole session."""
     out = tmp_path_factory.mktemp("bundle") / "bundle"
     return export(ExportConfig(run_directory / "best", out), Console(quiet=True))
+
+
+@pytest.fixture
+def config(log_directory: Path, tmp_path: Path) -> TrainConfig:
+    """A short run of the tiny model that evaluates and saves often."""
+    return TrainConfig(
+        data=log_directory,
+        out=tmp_path / "run",
+        model=replace(TINY, dropout=0.1),
+        steps=12,
+        batch_size=8,
+        neighbours=4,
+        eval_every=2,
+        eval_samples=40,
+        warmup_steps=3,
+        log_every=2,
+        checkpoint_every=4,
+        patience=0,
+        device="cpu",
+    )
