@@ -37,8 +37,9 @@ class RMSNorm(nn.RMSNorm):
         if torch.compiler.is_exporting():
             # written so that ONNX Runtime takes it for one operation: the exporter's own seven are not recognised
             return x / (x.pow(2).mean(-1, keepdim=True) + _EPS).sqrt() * self.weight
-        # in training only: no exporter takes a function with a gradient of its own
-        if self.training and x.device.type == "cpu" and x.dtype == torch.float32:
+        # in training only: no exporter takes a function with a gradient of its own, and a compiler makes its own
+        is_eager = self.training and not torch.compiler.is_compiling()
+        if is_eager and x.device.type == "cpu" and x.dtype == torch.float32:
             normed: Tensor = _CPUTrainedNorm.apply(x, self.weight)  # type: ignore[no-untyped-call]
             return normed
         return super().forward(x)
