@@ -292,12 +292,22 @@ def test_the_gap_to_the_oracle_is_that_of_each_category_and_their_mean(against: 
     assert found["joint"]["gap"]["mean"] == pytest.approx(0.25 * len(found["categories"]), abs=1e-3)
 
 
+def test_the_gaps_of_the_kinds_of_events_add_up_to_the_whole_gap(against: dict[str, Any]) -> None:
+    found = against["oracle"]["where"]
+    assert (found["category"], "PunchIn" in found["values"]) == ("EventType", True)
+    n = [value["n"] for value in found["values"].values()]
+    total = sum(value["n"] * value["joint"] for value in found["values"].values())
+    assert sum(n) == against["n"]
+    assert total / sum(n) == pytest.approx(against["oracle"]["joint"]["gap"]["mean"], abs=1e-4)
+
+
 def test_table_and_page_state_the_gap(against: dict[str, Any], oracle_file: Path) -> None:
     assert "lowest possible loss" in (oracle_file.parent / "out" / "report.html").read_text("utf-8")
     console = Console(width=100, record=True, file=io.StringIO())
     print_summary(against, console)
-    line = next(line for line in console.export_text().splitlines() if "mean over categories" in line)
-    assert line.count("+0.250") == 2
+    lines = console.export_text(clear=False).splitlines()
+    assert next(line for line in lines if "mean over categories" in line).count("+0.250") == 2
+    assert any("Approval" in line and "+4.250" in line for line in lines)  # 17 categories of 0.25
 
 
 def test_an_oracle_of_another_log_is_refused(small_log: EventLog, tmp_path: Path) -> None:

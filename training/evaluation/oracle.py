@@ -117,7 +117,7 @@ def summarise_gap(log: EventLog, oracle_nll: np.ndarray, runs: Sequence[Scores])
     Returns:
         ``categories`` by name: marginal and chain, each with the oracle's nll, the model's gap to it
         over the runs, and the standard error of the gap over events (of the runs' mean); ``joint``,
-        ``mean_over_categories`` and ``sum_of_marginals`` alike.
+        ``mean_over_categories`` and ``sum_of_marginals`` alike; and ``where``, by ``by_kind_of_event``.
     """
     mean_nll = -np.stack([run.log_prob for run in runs]).mean(0, dtype=np.float64)  # (2, n, C)
 
@@ -145,4 +145,29 @@ def summarise_gap(log: EventLog, oracle_nll: np.ndarray, runs: Sequence[Scores])
             category.name: {"marginal": gap(MARGINAL, c), "chain": gap(CHAIN, c)}
             for c, category in enumerate(log.schema.categories)
         },
+        "where": by_kind_of_event(log, runs[0].label, mean_nll[CHAIN] - oracle_nll[CHAIN]),
     }
+
+
+def by_kind_of_event(log: EventLog, label: np.ndarray, gap: np.ndarray) -> dict[str, Any]:
+    """At which values of the schema's first enum the gap arises: there one kind of event is told from another.
+
+    Args:
+        label: (n, C) ids of the targets.
+        gap: (n, C) nats above the oracle, along the chain.
+
+    Returns:
+        ``category``, and ``values`` by name: n, joint, and the gap of each category. Empty without an enum.
+    """
+    names = [category.name for category in log.schema.categories]
+    column = next((c for c, category in enumerate(log.schema.categories) if category.kind == "enum"), None)
+    if column is None:
+        return {}
+    values = {}
+    for id_ in np.unique(label[:, column]):
+        some = gap[label[:, column] == id_]
+        mean = some.mean(0)
+        by_category = dict(zip(names, mean.tolist(), strict=True))
+        value = log.codec.names[column][id_] or "unknown"
+        values[value] = {"n": len(some), "joint": float(mean.sum()), "categories": by_category}
+    return {"category": names[column], "values": values}

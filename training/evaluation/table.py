@@ -110,6 +110,21 @@ def _print_oracle(oracle: dict[str, Any], console: Console) -> None:
             cells += [f"{f['oracle']:.3f}", gap]
         table.add_row(escape(name), *cells)
     console.print(table)
+    if oracle["where"]:
+        _print_where(oracle["where"], console)
+
+
+def _print_where(where: dict[str, Any], console: Console) -> None:
+    values = where["values"]
+    table = _table("Above the oracle along the chain, in nats", list(values), where["category"])
+    for name in ("events", "joint"):
+        table.add_column(name, justify="right")
+    table.add_column("most of it")
+    for value, found in sorted(values.items(), key=lambda item: -item[1]["joint"] * item[1]["n"]):
+        most = max(found["categories"], key=found["categories"].get)
+        cells = (f"{found['n']:,}", f"{found['joint']:+.3f}", f"{most} {found['categories'][most]:+.3f}")
+        table.add_row(escape(value), *map(escape, cells))
+    console.print(table)
 
 
 def _table(title: str, names: list[str], first: str = "category") -> Table:
