@@ -32,6 +32,8 @@ class DriftCounters:
 
     def __init__(self, codec: Codec) -> None:
         names = [category.name for category in codec.schema.categories]
+        for name in names:  # from the start: of a series that appears with its first value no rate is known before
+            VALUES.labels(name, "unknown")
         self._counters = [
             *(VALUES.labels(name, "known") for name in names),
             *(TOP1_PROBABILITY.labels(name) for name in names),

@@ -104,10 +104,14 @@ MODEL = Gauge("eventmodel_model_info", "1, with the model in the labels.", ["nam
 
 
 def announce(bundle: Bundle, settings: Settings) -> None:
-    """Say in the metrics which model is served, and within which limits."""
+    """Say in the metrics which model is served, within which limits, and that nothing has gone wrong yet."""
     MODEL.labels(bundle.name, bundle.version).set(1)
     MAX_QUEUE.set(settings.max_queue)
     MAX_BATCH_SIZE.set(settings.max_batch_size)
+    # alerts look at the growth of these, which a series that appears with its first event does not show
+    ERRORS.labels("queue_full")
+    for kind in ("http", "model"):
+        RESTARTS.labels(kind)
 
 
 class CollectWritten(MultiProcessCollector):

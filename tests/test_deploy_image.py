@@ -2,17 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from dockerfile import Container, Instruction, assignments, built, context_files, parse
+from dockerfile import Instruction, assignments, context_files, parse
+from image import Builder, Container
 from running_server import ROOT, free_port, request, started, wait_for
 from server_example import write_example
 
@@ -110,34 +111,24 @@ def test_the_load_test_s_image_has_what_its_entry_point_names_and_no_torch() -> 
     assert not any("torch" in i.value.split() for i in inherited("build-loadtest"))
 
 
-# --- the steps, run ------------------------------------------------------------------------
+# --- the images, built and run --------------------------------------------------------------
 
 
-def may_mount() -> bool:
-    """Whether this machine lets us lay roots over its own."""
-    command = ["unshare", "--mount", "--pid", "--fork", "true"]
-    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@contextmanager
-def image(target: str, directory: Path, **arguments: str) -> Iterator[Container]:
-    """What a target's steps make; what this machine has installed stands in for the base image."""
-    if not may_mount():
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+    """One that has the base image."""
+    if missing := [program for program in ("buildah", "debootstrap", "unshare") if shutil.which(program) is None]:
+        pytest.skip(f"needs {', '.join(missing)}")
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
         pytest.skip("needs root, and the right to mount")
-    python = Path(sys.base_prefix)
-    environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
-    environment["PATH"] = f"{python / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin"
-    with built(target, directory, environment, **arguments) as made:
-        for folder in [python, *python.parents]:  # a base image's Python is everybody's
-            inside = made.root / str(folder).removeprefix("/")
-            inside.chmod(inside.stat().st_mode | 0o555)
+    with Builder(tmp_path_factory.mktemp("images")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def container(builder: Builder) -> Iterator[Container]:
     """The image of a server without a GPU."""
-    with image("server", tmp_path_factory.mktemp("image"), ACCELERATOR="cpu") as made:
+    with builder.built("server", ACCELERATOR="cpu") as made:
         yield made
 
 
@@ -156,7 +147,33 @@ def write_model(path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
+def test_the_image_of_the_server_has_no_compiler(container: Container) -> None:
+    assert (container.root / "opt/eventmodel/bin/python").is_symlink()
+    places = [container.root / path for path in ("bin", "usr/bin", "usr/local/bin", "opt/eventmodel/bin")]
+    found = [file.name for place in places for file in place.iterdir()]
+    assert not {"cc", "gcc", "c++", "g++", "clang", "make", "ld"} & {name.split("-")[0] for name in found}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_image_of_the_trainer_trains_unprivileged_on_a_read_only_root(
+    builder: Builder, log_directory: Path, tmp_path: Path
+) -> None:
+    short = ("--steps", "2", "--eval-every", "2", "--eval-samples", "20", "--test-samples", "20", "--device", "cpu")
+    log = Path(shutil.copytree(log_directory, tmp_path / "log"))
+    for file in (log, *log.rglob("*")):
+        file.chmod(0o755)
+    with builder.built("trainer", ACCELERATOR="cpu") as made:
+        training = ("training.run", "--data", "/log", "--out", "/tmp/run", "--preset", "quickstart", *short)
+        command = made.command(*made.entrypoint, *training, mounts={"/log": log})
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "top-1" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drains(
     container: Container, tmp_path: Path
 ) -> None:
@@ -197,11 +214,13 @@ def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drai
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_load_test_s_image_asks_and_loads_a_server_unprivileged_on_a_read_only_root(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+def test_the_load_test_s_image_asks_and_loads_a_server_unprivileged_on_a_read_only_root(
+    builder: Builder, tmp_path: Path
+) -> None:
     bundle = write_example(tmp_path / "bundle").path
     flags = ("--rates", "10", "--step-s", "1", "--at-least", "10", "--only-summary")
-    with image("loadtest", tmp_path / "image") as made, started(bundle, tmp_path / "server.log") as server:
+    with builder.built("loadtest") as made, started(bundle, tmp_path / "server.log") as server:
         url = f"http://127.0.0.1:{server.port}"
         smoke = made.command("python", "-m", "server.smoke", "--url", url, "--requests", "1")
         asked = subprocess.run(smoke, capture_output=True, text=True, check=False, timeout=120)

@@ -28,7 +28,8 @@ from training.run import parse_config
 ROOT = Path(__file__).parents[1]
 SERVING = ("overlays/cpu", "overlays/gpu")
 TRAINING = ("overlays/training", "overlays/training-nodes")
-RUNNING = (*SERVING, *TRAINING, "checks", "files")
+CHECKS = ("smoke-test", "load-test")
+RUNNING = (*SERVING, *TRAINING, *CHECKS, "files")
 ALL = (*RUNNING, "namespace", "volume")
 _, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
 SERVICE = "http://eventmodel"
@@ -106,7 +107,6 @@ def test_every_object_fits_its_schema_strictly(folder: str, tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow  # importing the models takes seconds
 def test_every_operator_s_object_fits_the_operator_s_own_model() -> None:
     from cloudcoil.models.keda.v1alpha1 import ScaledObject
     from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
@@ -170,7 +170,7 @@ def server_pod(folder: str) -> Document:
 
 
 def jobs() -> list[Document]:
-    return [document for folder in (*TRAINING, "checks") for document in objects(folder) if document["kind"] == "Job"]
+    return [document for folder in (*TRAINING, *CHECKS) for document in objects(folder) if document["kind"] == "Job"]
 
 
 @pytest.mark.parametrize("folder", ALL)
@@ -205,7 +205,10 @@ def test_the_autoscaler_goes_by_the_queue_of_the_deployment_and_never_by_cpu(fol
     assert "eventmodel_queue_depth_requests{" in query
     assert f'namespace="{deployment["metadata"]["namespace"]}"' in query
     assert f'job="{one(folder, "Service")["metadata"]["name"]}"' in query
-    assert float(trigger["metadata"]["threshold"]) < settings(folder).max_queue / 2
+    assert trigger["metadata"]["ignoreNullValues"] == "false"  # no series is no reason to scale down
+    threshold = float(trigger["metadata"]["threshold"])
+    assert settings(folder).max_batch_size / 2 <= threshold <= settings(folder).max_batch_size
+    assert threshold < settings(folder).max_queue / 2
 
 
 @pytest.mark.parametrize("folder", ALL)
@@ -378,7 +381,7 @@ def test_the_readme_builds_every_image_that_is_named_and_no_other(tmp_path: Path
 @pytest.mark.parametrize("document", COMMANDS)
 def test_what_is_applied_names_what_was_built(document: str, tmp_path: Path) -> None:
     calls = typed(COMMANDS[document], tmp_path)
-    assert {"overlays/cpu", "checks"} <= set(applied(calls))
+    assert {"overlays/cpu", *CHECKS} <= set(applied(calls))
     assert applied(calls)[0] == "namespace"  # all else is in it
     assert images(applied(calls), tmp_path) <= built(calls)
 
@@ -408,15 +411,23 @@ def test_the_log_comes_into_the_volume_and_the_result_out_of_it(tmp_path: Path) 
 @pytest.mark.parametrize("document", COMMANDS)
 def test_the_checks_ask_when_the_servers_are_rolled_out(document: str, tmp_path: Path) -> None:
     calls = typed(COMMANDS[document], tmp_path)
-    servers, checks = (calls.index(["kubectl", "apply", "-k", f"k8s/{f}"]) for f in ("overlays/cpu", "checks"))
-    assert ["rollout", "status", "deployment/eventmodel"] in [call[-3:] for call in calls[servers:checks]]
+    order = [calls.index(["kubectl", "apply", "-k", f"k8s/{folder}"]) for folder in ("overlays/cpu", *CHECKS)]
+    assert order == sorted(order)
+    assert ["rollout", "status", "deployment/eventmodel"] in [call[-3:] for call in calls[order[0] : order[1]]]
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_nothing_loads_the_servers_before_the_smoke_test_has_passed(document: str, tmp_path: Path) -> None:
+    calls = typed(COMMANDS[document], tmp_path)
+    smoke, load = (calls.index(["kubectl", "apply", "-k", f"k8s/{folder}"]) for folder in CHECKS)
+    assert any(call[:2] == ["kubectl", "wait"] and "job/eventmodel-smoke-test" in call for call in calls[smoke:load])
 
 
 def test_the_smoke_test_is_waited_for_longer_than_it_may_take(tmp_path: Path) -> None:
     calls = typed(COMMANDS["docs/operations.md"], tmp_path)
     (waiting,) = (call for call in calls if call[:2] == ["kubectl", "wait"] and "job/eventmodel-smoke-test" in call)
     (timeout,) = (word.removeprefix("--timeout=") for word in waiting if word.startswith("--timeout="))
-    (job,) = (d for d in objects("checks") if d["metadata"]["name"] == "eventmodel-smoke-test")
+    job = one("smoke-test", "Job")
     assert int(timeout.removesuffix("s")) > job["spec"]["activeDeadlineSeconds"]
 
 
@@ -474,16 +485,15 @@ def test_the_image_s_torch_knows_a_shutdown_timeout() -> None:
     assert tuple(map(int, version)) >= (2, 12)  # pytorch/pytorch#172596; the project itself works with older ones
 
 
-def job_container(name: str) -> Document:
-    (pod,) = (d["spec"]["template"]["spec"] for d in objects("checks") if d["metadata"]["name"] == name)
-    (container,) = pod["containers"]
+def job_container(folder: str) -> Document:
+    (container,) = one(folder, "Job")["spec"]["template"]["spec"]["containers"]
     return container
 
 
 def test_the_smoke_test_asks_the_service_with_what_the_load_test_s_image_has(tmp_path: Path) -> None:
-    container = job_container("eventmodel-smoke-test")
+    container = job_container("smoke-test")
     assert container["args"] == ["--url", SERVICE]
-    assert container["image"] == job_container("eventmodel-load-test")["image"]
+    assert container["image"] == job_container("load-test")["image"]
     (stage,) = (stage for stage in STAGES if stage.name == "build-loadtest")
     assert any('".[loadtest,client]"' in i.value for i in stage.instructions)
     bundle = write_example(tmp_path / "bundle").path
@@ -495,7 +505,7 @@ def test_the_smoke_test_asks_the_service_with_what_the_load_test_s_image_has(tmp
 
 def test_the_load_test_asks_the_service_at_rates_that_the_locustfile_takes(tmp_path: Path) -> None:
     """What the Job runs, against another address and for a shorter time."""
-    container = job_container("eventmodel-load-test")
+    container = job_container("load-test")
     arguments = container["args"]
     assert "command" not in container  # the image's entry point
     (stage,) = (stage for stage in STAGES if stage.name == "loadtest")

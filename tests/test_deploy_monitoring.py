@@ -74,7 +74,6 @@ def test_promtool_reads_it(arguments: tuple[str, ...]) -> None:
 
 
 @needs_promtool
-@pytest.mark.slow  # promtool evaluates hours and weeks
 @pytest.mark.parametrize("file", RULE_TESTS)
 def test_the_alerts_fire_when_they_should_and_not_before(file: str) -> None:
     done = promtool("test", "rules", file)
@@ -242,14 +241,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 
 @needs_promtool
 @needs_prometheus
-@pytest.mark.slow
 def test_promtool_finds_nothing_wrong_with_the_live_metrics(watched: tuple[Server, Prometheus]) -> None:
     done = promtool("check", "metrics", stdin=watched[0].client.get(METRICS).text)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @needs_prometheus
-@pytest.mark.slow
 def test_every_rule_is_evaluated_and_every_recording_rule_has_a_value(watched: tuple[Server, Prometheus]) -> None:
     _, running = watched
     evaluated = [rule for group in running.get("/rules")["groups"] for rule in group["rules"]]
@@ -261,7 +258,6 @@ def test_every_rule_is_evaluated_and_every_recording_rule_has_a_value(watched: t
 
 
 @needs_prometheus
-@pytest.mark.slow
 def test_every_expression_of_the_dashboard_has_a_value(watched: tuple[Server, Prometheus]) -> None:
     _, running = watched
     empty = []
@@ -277,7 +273,6 @@ def test_every_expression_of_the_dashboard_has_a_value(watched: tuple[Server, Pr
 
 
 @needs_prometheus
-@pytest.mark.slow
 def test_the_autoscaler_s_query_has_one_value(watched: tuple[Server, Prometheus]) -> None:
     _, running = watched
     scaled = yaml.safe_load((ROOT / "k8s" / "base" / "scaledobject.yaml").read_text("utf-8"))

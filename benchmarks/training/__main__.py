@@ -26,9 +26,10 @@ import tyro
 
 from benchmarks.training.cases import WIDE_LENGTH, Case, Contender, Loop, case_of, widened
 from benchmarks.training.measure import (
+    COMPILED_STEPS,
     STAGES,
     Measured,
-    first_step,
+    first_steps,
     flops_of_step,
     measure,
     peak_flops,
@@ -103,7 +104,7 @@ def run_case(
     contenders, found = [], []
     for loop in loops:
         contenders.append(Contender(loop, case, read, device))
-        found.append(first_step(contenders[-1]))
+        found.append(first_steps(contenders[-1]))
     flops = flops_of_step(contenders[loops.index("this")])
     measure(contenders, found, seconds)
     del contenders
@@ -130,7 +131,8 @@ def report(case: Case, loops: Sequence[Loop], found: Sequence[Measured], flops: 
             flush=True,
         )
     if "compiled" in loops:
-        print(f"\ncompiled: {found[loops.index('compiled')].first_step_s:,.0f} s until the first step was done")
+        seconds = found[loops.index("compiled")].first_steps_s
+        print(f"\ncompiled: {seconds:,.0f} s until the first {COMPILED_STEPS} steps were done")
 
 
 if __name__ == "__main__":
