@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,20 +87,14 @@ def load_bundle(path: Path) -> Bundle:
     path = Path(path)
     try:
         header = json.loads((path / HEADER).read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # not JSON, or not even UTF-8
         raise ValueError(f"{path} is not a bundle ({error}); make one with python -m export.run") from None
     found = header.get("format_version") if isinstance(header, dict) else None
     if not isinstance(header, dict) or header.get("format") != "event model bundle" or found != FORMAT_VERSION:
         raise ValueError(f"{path} has bundle format {found}, this program reads {FORMAT_VERSION}; export it again")
-    for name, expected in header.get("files", {}).items():
-        if not (path / name).is_file():
-            raise ValueError(f"{path} lacks {name}; export the bundle again, or copy it whole")
-        if _sha256(path / name) != expected:
-            raise ValueError(
-                f"{path / name} is not the file that was exported: its sha256 differs; copy the bundle again"
-            )
     try:
-        return Bundle(
+        _check_files(path, header["files"])
+        bundle = Bundle(
             path=path,
             name=header["name"],
             version=header["version"],
@@ -111,10 +106,24 @@ def load_bundle(path: Path) -> Bundle:
             parity=header["parity"],
             example=json.loads((path / "example.json").read_text("utf-8")),
         )
+        assert bundle.codec  # a vocabulary that is missing is missed here
     except ValidationError as error:
         raise ValueError(f"{path / HEADER} holds no valid schema:\n{explain(error)}") from None
     except KeyError as error:
         raise ValueError(f"{path / HEADER} lacks {error}; export the bundle again") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path / HEADER} is damaged: {error}; export the bundle again") from None
+    return bundle
+
+
+def _check_files(path: Path, expected: Mapping[str, str]) -> None:
+    for name, sha256 in expected.items():
+        if not (path / name).is_file():
+            raise ValueError(f"{path} lacks {name}; export the bundle again, or copy it whole")
+        if _sha256(path / name) != sha256:
+            raise ValueError(
+                f"{path / name} is not the file that was exported: its sha256 differs; copy the bundle again"
+            )
 
 
 def _sha256(path: Path) -> str:

@@ -37,17 +37,23 @@ def keep_to_calendar(months: np.ndarray, days: np.ndarray) -> bool:
 def nearest_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> datetime | None:
     """The wall-clock reading with these ids that lies nearest to ``near``; None if no year has it.
 
-    An unknown hour or minute (id 0) is read as 0.
+    An unknown hour or minute (id 0) is read as 0, and 29 February of a year that has none as the day after the 28th:
+    who learned in a leap year expects it, and means tomorrow.
     """
-    candidates = []
-    reach = 4 if (month, day) == (2, 29) else 1
+    if not month or not 0 < day <= DAYS_IN_MONTH[month - 1]:
+        return None
     # not the first and the last year of the calendar: in another zone they may lie outside of it
-    for year in range(max(near.year - reach, 2), min(near.year + reach, 9998) + 1):
-        try:
-            candidates.append(datetime(year, month, day, max(hour - 1, 0), max(minute - 1, 0)))
-        except ValueError:
-            continue  # 29 February of a year that has none, or no date at all
-    return min(candidates, key=lambda wall: abs(wall - near), default=None)
+    years = range(max(near.year - 1, 2), min(near.year + 1, 9998) + 1)
+    first = (datetime(year, month, 1, max(hour - 1, 0), max(minute - 1, 0)) for year in years)
+    return min((wall + timedelta(days=day - 1) for wall in first), key=lambda wall: abs(wall - near))
+
+
+def last_day(month: int, near: datetime) -> int:
+    """Of the month that lies nearest; 31 where it is unknown (id 0)."""
+    if month == 2:
+        nearest = nearest_wall(near, 2, 29, 0, 0)
+        return 29 if nearest is not None and nearest.month == 2 else 28
+    return DAYS_IN_MONTH[month - 1] if month else 31
 
 
 def next_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> datetime | None:

@@ -70,7 +70,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = Path(path)
     try:
         meta = json.loads((path / META).read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # not JSON, or not even UTF-8
         raise ValueError(f"{path} is not a checkpoint ({error}); name a directory like RUN/best") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this project: its {META} says {_format(meta)!r}")

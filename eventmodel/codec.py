@@ -6,6 +6,7 @@ showed twice is id 0 as well; a value that cannot be read at all is an error.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 from itertools import chain, repeat
 from typing import NamedTuple
@@ -117,7 +118,7 @@ class _NumberCoder:
             return (0,)
         if isinstance(value, str) and value in self._labels:
             return (self._labels[value],)
-        if isinstance(value, bool) or not isinstance(value, int | float | str | np.number):
+        if isinstance(value, bool) or not isinstance(value, int | float | str | np.number | Decimal):
             raise ValueError(f"expected a number, not {_kind(value)}")
         try:
             number = float(value)
@@ -328,7 +329,10 @@ class Codec:
         return found[0]
 
     def at_wall(self, wall: datetime) -> Moment:
-        """The moment at which clocks show ``wall`` (the earlier one, where they show it twice)."""
+        """The moment at which clocks show ``wall``: where they show it twice, by its fold, 0 for the earlier one.
+
+        Where they are put forward and never show it, the moment is that of another reading.
+        """
         if self._zone is None:
             return Moment((wall.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1), 0)
         return self._zoned(wall.replace(tzinfo=self._zone))

@@ -24,7 +24,7 @@ def write_directory(path: Path, replaces: str) -> Iterator[Path]:
         FileExistsError: ``path`` holds something else.
         OSError: the disk is full or the place is not writable; ``path`` is as it was.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # where a link leads to, so that the link stays
     draft = _new_draft(path, replaces)
     old = path.with_name(f".{path.name}.old-{os.getpid()}")
     try:
@@ -35,6 +35,7 @@ def write_directory(path: Path, replaces: str) -> Iterator[Path]:
             _sync(file)
         _sync(draft)
         if path.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of a process of the same number that was killed
             os.rename(path, old)
         os.rename(draft, path)
         _sync(path.parent)
@@ -47,7 +48,7 @@ def write_directory(path: Path, replaces: str) -> Iterator[Path]:
 
 def check_place(path: Path, replaces: str) -> None:
     """Raise now what ``write_directory`` would raise at its start: for programs that work long before they write."""
-    shutil.rmtree(_new_draft(Path(path), replaces))
+    shutil.rmtree(_new_draft(Path(os.path.realpath(path)), replaces))
 
 
 def _new_draft(path: Path, replaces: str) -> Path:

@@ -62,6 +62,7 @@ class OrderedRows(nn.Module):
         found = [torch.from_numpy(harmonics(c, size)) for c, size in zip(categories, sizes, strict=True)]
         ordered = [(start, block) for start, block in zip(starts, found, strict=True) if block.shape[1]]
         rows = [torch.arange(start, start + len(block)) for start, block in ordered]
+        self.is_whole = len(ordered) == len(found)
         # of ordered rows only, because most rows are names
         self.register_buffer("features", torch.block_diag(*(block for _, block in ordered)), persistent=False)
         self.register_buffer("rows", torch.cat(rows), persistent=False)
@@ -69,7 +70,9 @@ class OrderedRows(nn.Module):
 
     def forward(self, table: Tensor) -> Tensor:
         """Table (rows, D) to the same shape."""
-        return table.index_add(0, self.rows, (self.features @ self.weight).to(table.dtype))
+        added = (self.features @ self.weight).to(table.dtype)
+        # the exporter takes a sum into all rows for a replacement
+        return table + added if self.is_whole else table.index_add(0, self.rows, added)
 
 
 class TimeOfDay(nn.Module):

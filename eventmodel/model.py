@@ -52,9 +52,10 @@ class EventModel(nn.Module):
         row_offset = table_rows(schema, sizes)
         d_model = config.d_model
         self.events = EventEncoder(d_model, schema.categories, sizes, row_offset, config.dropout)
-        self.streams = nn.ModuleDict(
-            {s.name: StreamEncoder(config, history_length(s, config.context_length)) for s in schema.streams}
-        )
+        self.streams = nn.ModuleDict()
+        for s in schema.streams:
+            # not as an item: there a stream may not have the name of a method, as "items" or "values"
+            self.streams._modules[s.name] = StreamEncoder(config, history_length(s, config.context_length))
         self.predictor = EventPredictor(config)
         self.heads = Heads(d_model, schema.categories, sizes, config.plain)
 

@@ -103,6 +103,10 @@ class Stream(_Strict):
     """How many events of one entity a prediction reads at most; a model may read fewer."""
 
 
+MAX_CATEGORIES = 256
+"""Of an event: a category's number shares a machine word with an id and its probability (``request.distributions``)."""
+
+
 class Category(NamedTuple):
     """A categorical variable that the model reads and predicts."""
 
@@ -143,6 +147,8 @@ class Schema(_Strict):
         ):
             if duplicates := _duplicates(names):
                 raise ValueError(f"two {what} are named {duplicates[0]!r}")
+        if len(self.categories) > MAX_CATEGORIES:
+            raise ValueError(f"{len(self.categories)} categories are more than {MAX_CATEGORIES}; a datetime is four")
         if self.time_zone is not None:
             try:
                 ZoneInfo(self.time_zone)
@@ -236,7 +242,10 @@ def load_schema(name_or_path: str | Path) -> Schema:
     if text in builtin_schemas():
         source = resources.files("eventmodel.schemas").joinpath(f"{text}.json").read_text("utf-8")
     elif Path(text).is_file():
-        source = Path(text).read_text("utf-8")
+        try:
+            source = Path(text).read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{text} is not UTF-8: {error}") from None
     else:
         raise ValueError(f"no schema {text!r}: give the path of a JSON file, or one of {builtin_schemas()}")
     try:

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from eventmodel.engine.graphs import (
     step_inputs,
     step_outputs,
 )
-from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
+from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS, history_length
 from eventmodel.model import EventModel
 
 Format = Literal["onnx", "torchscript"]
@@ -92,10 +93,12 @@ def artefacts(model: EventModel) -> list[Artefact]:
     blocks = model.config.decoder_layers
     chain = ((0,), (0, 1), (0, 1), (0, 1), (0,), (0,), (0,))
     step = ((0,), (0,), (0,), (), (0, 1), (0,), (0, 1), (0, 1))
-    free_and_names: dict[str, tuple[Sequence[Sequence[int]], Sequence[str], Sequence[str], Callable[..., Inputs]]] = {
-        f"encode_{name}": (((0, 1), (0, 1), (0, 1), (0,)), ENCODE_INPUTS, ENCODE_OUTPUTS, inputs.encode)
-        for name in model.streams
-    }
+    free_and_names: dict[str, tuple[Sequence[Sequence[int]], Sequence[str], Sequence[str], Callable[..., Inputs]]] = {}
+    for stream in model.schema.streams:
+        longest = history_length(stream, model.config.context_length)
+        events = (0, 1) if longest > 1 else (0,)
+        make = partial(inputs.encode, longest)
+        free_and_names[f"encode_{stream.name}"] = ((events, events, events, (0,)), ENCODE_INPUTS, ENCODE_OUTPUTS, make)
     free_and_names |= {
         "decode": (
             ((0,), (0,), (0,), (0,), (0, 1), (0, 1), (0, 1), (0, 1), (0,)),
@@ -128,8 +131,9 @@ class RandomInputs:
         of_slot = [model.schema.key_category(s) for s in model.schema.streams for _ in range(s.max_entities)]
         self.slot_sizes = [1 if category is None else model.sizes[category] for category in of_slot]
 
-    def encode(self, batch: int, length: int) -> Inputs:
-        """Histories of 0 to ``length`` events."""
+    def encode(self, longest: int, batch: int, length: int) -> Inputs:
+        """Histories of 0 to ``length`` events, or to the ``longest`` of the stream's."""
+        length = min(length, longest)
         n_events = torch.randint(0, length + 1, (batch,), generator=self.random)
         return (*self._events(batch, length), n_events)
 

@@ -7,9 +7,11 @@ import hashlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -23,10 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from eventmodel.bundle import HEADER, Bundle, write_bundle
-from eventmodel.checkpoint import load_checkpoint
+from eventmodel.checkpoint import Checkpoint, load_checkpoint
+from eventmodel.codec import Codec
+from eventmodel.config import ModelConfig
 from eventmodel.directory import write_directory
+from eventmodel.schema import Schema
 from export.graphs import Format, artefacts
-from export.parity import largest_difference
+from export.parity import WEIGHTS, largest_difference, model_of
 from export.tolerance import ParityError
 
 
@@ -53,15 +58,15 @@ def export(config: ExportConfig, console: Console) -> Bundle:
     checkpoint = load_checkpoint(config.checkpoint)
     model = checkpoint.model
     with write_directory(config.out, replaces=HEADER) as draft:
-        save_file(dict(model.state_dict()), draft / "weights.safetensors")
+        save_file(dict(model.state_dict()), draft / WEIGHTS)
         parity: dict[str, float] = {}
-        for form, name, difference, size in _write_all(config, [a.name for a in artefacts(model)], draft, console):
+        for form, name, difference, size in _write_all(config, checkpoint, draft, console):
             parity[form] = max(parity.get(form, 0.0), difference)
             console.print(f"{name}: {size / 1e6:.1f} MB, differs by {difference:.1g} at most")
         bundle = Bundle(
             path=config.out,
             name=checkpoint.codec.schema.name,
-            version=hashlib.sha256((draft / "weights.safetensors").read_bytes()).hexdigest()[:12],
+            version=hashlib.sha256((draft / WEIGHTS).read_bytes()).hexdigest()[:12],
             schema=checkpoint.codec.schema,
             vocabularies=checkpoint.codec.vocabularies,
             config=model.config,
@@ -75,38 +80,50 @@ def export(config: ExportConfig, console: Console) -> Bundle:
 
 
 def _write_all(
-    config: ExportConfig, names: Sequence[str], draft: Path, console: Console
+    config: ExportConfig, checkpoint: Checkpoint, draft: Path, console: Console
 ) -> Iterator[tuple[Format, str, float, int]]:
     """Write and compare all artefacts, one per processor at a time: a graph takes half a minute, on one of them.
 
     Yields:
         Form, file name, largest difference and bytes of each as it is done.
     """
+    names = [artefact.name for artefact in artefacts(checkpoint.model)]
     workers = min(os.cpu_count() or 1, len(names))
+    codec = checkpoint.codec
+    # not the checkpoint's path: RUN/best moves on where a training still runs
+    work = partial(_write, draft, checkpoint.model.config, codec.schema, codec.vocabularies)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         # the last ones are the largest: the others fill up the time that they take
-        waiting = [
-            pool.submit(_write, config.checkpoint, form, name, draft)
-            for form in config.formats
-            for name in reversed(names)
-        ]
+        waiting = [pool.submit(work, form, name) for form in config.formats for name in reversed(names)]
         with console.status(f"{len(waiting)} graphs, {workers} at a time") as status:
             for done, future in enumerate(as_completed(waiting), start=1):
                 try:
                     yield future.result()
+                except BrokenProcessPool:
+                    raise OSError(
+                        "a process that wrote a graph was killed, most likely for memory: each of "
+                        f"{workers} takes some GB; give them fewer processors (taskset) or more memory"
+                    ) from None
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise
                 status.update(f"{len(waiting) - done} graphs of {len(waiting)} left, {workers} at a time")
 
 
-def _write(checkpoint: Path, form: Format, name: str, draft: Path) -> tuple[Format, str, float, int]:
-    """Write and compare one artefact, in a process of its own."""
+def _write(
+    draft: Path,
+    config: ModelConfig,
+    schema: Schema,
+    vocabularies: Mapping[str, Sequence[str]],
+    form: Format,
+    name: str,
+) -> tuple[Format, str, float, int]:
+    """Write and compare one artefact of the weights that ship, in a process of its own."""
     torch.set_num_threads(1)
-    model = load_checkpoint(checkpoint).model
+    model = model_of(draft, config, Codec(schema, vocabularies))
     artefact = next(artefact for artefact in artefacts(model) if artefact.name == name)
     path = artefact.write(form, draft)
-    return form, path.name, largest_difference(artefact, form, path, model.config.context_length), path.stat().st_size
+    return form, path.name, largest_difference(artefact, form, path), path.stat().st_size
 
 
 def main() -> int:

@@ -5,15 +5,21 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from eventmodel.calendar import datetime_ids, first_wall, nearest_wall, next_wall
+from eventmodel.calendar import datetime_ids, first_wall, last_day, nearest_wall, next_wall
 
 
 def test_the_year_of_a_decoded_datetime_is_the_nearest_one():
     assert nearest_wall(datetime(2025, 12, 31, 23), 1, 1, 9, 1) == datetime(2026, 1, 1, 8)
 
 
-def test_the_29th_of_february_is_sought_in_a_year_that_has_one():
-    assert nearest_wall(datetime(2026, 2, 28), 2, 29, 1, 1) == datetime(2024, 2, 29)
+def test_the_29th_of_february_is_the_day_after_the_28th():
+    assert nearest_wall(datetime(2026, 2, 28), 2, 29, 1, 1) == datetime(2026, 3, 1)
+    assert nearest_wall(datetime(2028, 2, 28), 2, 29, 1, 1) == datetime(2028, 2, 29)
+
+
+@pytest.mark.parametrize(("near", "last"), [("2026-02-27", 28), ("2027-12-30", 29), ("2027-01-30", 28)])
+def test_the_last_day_of_february_is_that_of_the_nearest_one(near: str, last: int) -> None:
+    assert last_day(2, datetime.fromisoformat(near)) == last
 
 
 def test_a_date_that_no_year_has_is_unknown():

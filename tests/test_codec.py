@@ -1,5 +1,6 @@
 import pickle
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -76,6 +77,10 @@ def test_a_number_falls_into_the_bucket_that_starts_at_its_edge(codec, value, id
 def test_a_buckets_own_name_is_read_back(codec):
     labels = codec.names[4][1:]
     assert [codec.encode_value("Hours", label) for label in labels] == [(1,), (2,), (3,), (4,)]
+
+
+def test_a_decimal_is_a_number(codec):
+    assert codec.encode_value("Hours", Decimal("4.5")) == codec.encode_value("Hours", 4.5)
 
 
 @pytest.mark.parametrize("value", ["many", "nan", float("inf"), True, [8], "1" * 400])

@@ -58,6 +58,24 @@ def test_what_is_of_another_kind_is_refused_and_stays(tmp_path, kind):
     assert place.read_text() == "mine" if kind == "file" else names(place) == ["mine"]
 
 
+def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path):
+    write(tmp_path / "a", "old")
+    write(tmp_path / f".a.old-{os.getpid()}", "left")
+    write(tmp_path / "a", "new")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a" / "header").read_text() == "new"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, exists):
+    if exists:
+        write(tmp_path / "there", "old")
+    (tmp_path / "link").symlink_to("there")
+    write(tmp_path / "link", "new")
+    assert names(tmp_path) == ["link", "there"]
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_a_place_below_a_file_is_refused_by_its_own_name(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file/a cannot be written \(.*\); name another directory"):

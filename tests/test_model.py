@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from eventmodel.batch import Batch, StreamBatch, Targets
+from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.encoder import EventEncoder
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
+from eventmodel.schema import Schema
 from training.prefetch import to_tensors
 from training.sampling import Sampler
 
@@ -271,3 +273,13 @@ def test_the_plain_design_has_independent_heads_that_read_and_copy_no_event(smal
     chain = model(batch, targets._replace(in_chain=torch.ones(7, dtype=torch.bool)))
     assert all(torch.equal(a, b) for a, b in zip(alone.logits, chain.logits, strict=True))
     assert torch.sigmoid(alone.copy_gate).max() == 0
+
+
+@pytest.mark.parametrize("name", ["items", "values", "type", "train", "parameters"])
+def test_a_stream_may_have_the_name_of_a_method(tiny_schema: Schema, name: str) -> None:
+    stream = tiny_schema.streams[0].model_copy(update={"name": name})
+    schema = tiny_schema.model_copy(update={"streams": (stream,), "focus": name})
+    model = EventModel(CONFIG, Codec(schema, dict.fromkeys(schema.vocabularies, ("a",))))
+    assert any(key.startswith(f"streams.{name}.") for key in model.state_dict())
+    model.load_state_dict(model.state_dict())
+    assert list(model.streams) == [name]

@@ -144,11 +144,19 @@ def test_records_may_come_in_any_order_that_keeps_equal_times(
     assert_same_arrays(request_of(bundle, shuffled, "ann"), request_of(bundle, records, "ann"))
 
 
+class Labelled(list[object]):
+    """A column that goes by labels, as those of a frame that was sorted do: here from its end."""
+
+    def __getitem__(self, label: Any) -> Any:
+        return list(self)[-1 - label]
+
+
 def test_records_may_be_objects_columns_or_a_frame(bundle: Bundle) -> None:
     records = [event(0), event(1, "bob", Helper="ann"), event(2, Hours="3")]
     frame = pl.DataFrame(records)
     expected = request_of(bundle, records, "ann")
-    for same in (frame, frame.to_dict(as_series=False), tuple(records)):
+    labelled = {name: Labelled(values) for name, values in frame.to_dict(as_series=False).items()}
+    for same in (frame, frame.to_dict(as_series=False), tuple(records), labelled):
         assert_same_arrays(request_of(bundle, same, "ann"), expected)
 
 

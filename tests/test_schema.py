@@ -11,6 +11,11 @@ def changed(schema: Schema, **changes: Any) -> Schema:
     return Schema.model_validate(schema.model_dump(mode="json") | changes)
 
 
+def many_fields(datetimes: int) -> list[dict[str, Any]]:
+    names = ["EventDatetime", *(f"No{i}Datetime" for i in range(datetimes - 1))]
+    return [{"name": "Worker", "kind": "key"}, *({"name": name, "kind": "datetime"} for name in names)]
+
+
 def test_the_built_in_schemas_are_flights_and_workforce():
     assert builtin_schemas() == ["flights", "workforce"]
 
@@ -90,6 +95,7 @@ def test_edges_that_are_nearly_equal_keep_different_labels():
             "its max_entities is 1",
         ),
         ({"streams": [{"name": "../up", "keys": ["Worker"]}]}, "String should match pattern"),
+        ({"fields": many_fields(65)}, "260 categories are more than 256"),
         ({"colour": "red"}, "Extra inputs are not permitted"),
     ],
 )
@@ -122,6 +128,13 @@ def test_a_fault_is_explained_by_its_place(tiny_schema):
         "  order_by: Input should be a valid string",
         "  streams.0.max_events: Input should be greater than or equal to 1",
     ]
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "photo.json"
+    path.write_bytes(b"\xff\xd8")
+    with pytest.raises(ValueError, match=r"photo\.json is not UTF-8"):
+        load_schema(path)
 
 
 def test_an_unknown_schema_is_answered_with_the_built_in_ones():

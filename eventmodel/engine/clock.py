@@ -1,12 +1,15 @@
 """From the ids of a generated datetime to a moment that can be."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
 
 from eventmodel.calendar import datetime_ids, first_wall, next_wall
 from eventmodel.codec import Codec, Moment
+
+_MINUTE = timedelta(minutes=1)
 
 
 class Clock:
@@ -38,11 +41,19 @@ class Clock:
         wall = next_wall(self._earliest.wall, month, day, hour, minute)
         if wall is None or not all(mask[i] for mask, i in zip(self._allowed, datetime_ids(wall), strict=True)):
             return self._first
-        # where clocks are put back, a later reading can be an earlier moment
-        return max(self._earliest, self._codec.at_wall(wall))
+        return self._moment(wall) or self._first
+
+    def _moment(self, wall: datetime) -> Moment | None:
+        """The first moment, not before the earliest, at which clocks show this; None where they are put forward."""
+        moments = (self._codec.at_wall(wall.replace(fold=fold)) for fold in (0, 1))
+        return next((m for m in moments if m.wall == wall and m.timestamp >= self._earliest.timestamp), None)
 
     @cached_property
     def _first(self) -> Moment:
         """The first moment allowed; the earliest where no calendar has one."""
         wall = first_wall(self._earliest.wall, self._allowed)
-        return self._earliest if wall is None else max(self._earliest, self._codec.at_wall(wall))
+        while wall is not None and wall < datetime.max - _MINUTE:
+            if moment := self._moment(wall):
+                return moment
+            wall = first_wall(wall + _MINUTE, self._allowed)
+        return self._earliest

@@ -94,11 +94,13 @@ class Engine:
 
     def _groups(self, queries: Sequence[Query], decoding: Decoding) -> Iterator[tuple[Decoding, list["_Row"]]]:
         """The rollouts of all queries, so many at a time, with a decoding that has a row for each."""
-        rows = [
-            _Row(at, Rollout(query, number, self._allowed(query), self._last_read(query)))
-            for at, query in enumerate(queries)
-            for number in range(query.sampling.num_samples if query.sampling else 1)
-        ]
+        everything = np.ones(self._starts[-1], bool)
+        rows = []
+        for at, query in enumerate(queries):
+            allowed = everything if query.allowed is None else query.allowed
+            last_read = self._last_read(query)
+            n = query.sampling.num_samples if query.sampling else 1
+            rows += [_Row(at, Rollout(query, number, allowed, last_read)) for number in range(n)]
         if len(rows) == len(queries) <= ROLLOUTS_AT_A_TIME:
             yield decoding, rows
             return
@@ -183,9 +185,6 @@ class Engine:
         for at, *scores, entropies in zip(rows, marginal, chain, expected, strict=True):
             drafts[at].observed = np.stack(scores)
             drafts[at].observed_entropy = entropies
-
-    def _allowed(self, query: Query) -> np.ndarray:
-        return np.ones(self._starts[-1], bool) if query.allowed is None else query.allowed
 
     def _last_read(self, query: Query) -> int | None:
         """Time of the newest event that the decoder reads; None where it reads none."""

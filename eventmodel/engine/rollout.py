@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eventmodel.calendar import DAYS_IN_MONTH, datetime_ids
+from eventmodel.calendar import datetime_ids, last_day
 from eventmodel.codec import MICROSECONDS, Codec, Moment
 from eventmodel.engine.clock import Clock
 from eventmodel.engine.decoding import ChainStep, Decoding
@@ -123,7 +123,7 @@ class Calendar:
         settled = ids.astype(np.int32)
         settled[self._order] = datetime_ids(moment.wall)
         for month, day, *_ in self._others:
-            last = DAYS_IN_MONTH[settled[month] - 1] if settled[month] else 31
+            last = last_day(int(settled[month]), moment.wall)
             if settled[day] > last:  # the 30th of February: the last day there is, of those allowed
                 days = np.flatnonzero(self._mask(day, allowed)[: last + 1])
                 settled[day] = days[-1] if len(days) else 0

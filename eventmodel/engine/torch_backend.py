@@ -52,4 +52,6 @@ class TorchBackend:
         return array.cpu().numpy()
 
     def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        if like.device.type == "cpu":  # torch writes to all of it, where numpy takes memory as it is used
+            return torch.from_numpy(np.zeros(shape, like.numpy().dtype))
         return like.new_zeros(shape)

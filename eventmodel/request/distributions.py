@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eventmodel.schema import MAX_CATEGORIES
 from eventmodel.surprise import entropy
 
 _ID_BITS = 24
@@ -31,7 +32,7 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _layout(sizes: tuple[int, ...]) -> _Layout:
-    assert len(sizes) <= 2 ** (32 - _ID_BITS)
+    assert len(sizes) <= MAX_CATEGORIES <= 2 ** (32 - _ID_BITS)
     assert max(sizes) <= 2**_ID_BITS
     category = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
     id_ = np.concatenate([np.arange(size, dtype=np.uint64) for size in sizes])

@@ -341,7 +341,7 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
                 "a category needs at least one value that may happen",
                 "List the values, or leave the category out to allow all.",
             )
-        if len(values) >= codec.sizes[index]:
+        if len(values) >= codec.sizes[index] > 1:
             raise RequestError(
                 "too_many_values",
                 loc,

@@ -224,6 +224,8 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
         if isinstance(column, str) or not hasattr(column, "__len__"):
             message = f"expected a column, a list of values, not {quoted(column)}"
             raise RequestError("not_a_list", f"records.{name}", message, _TABLE_HINT)
+    # a column that is no list may go by labels in place of positions
+    records = {name: list(column) for name, column in records.items()}
     lengths = {name: len(column) for name, column in records.items()}
     if len(set(lengths.values())) > 1:
         hint = "Give as many values in each, None for one that an event lacks."

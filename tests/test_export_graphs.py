@@ -1,0 +1,38 @@
+"""Artefacts of models of any shape: what training takes, export writes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+
+from eventmodel.codec import Codec
+from eventmodel.harmonics import OrderedRows
+from eventmodel.model import EventModel
+from eventmodel.schema import Category, Schema
+from export.graphs import Artefact, Format, artefacts
+from export.parity import largest_difference
+
+
+def encoders(schema: Schema) -> list[Artefact]:
+    torch.manual_seed(0)
+    model = EventModel(TINY, Codec(schema, {name: ["a", "b"] for name in schema.vocabularies}))
+    return [artefact for artefact in artefacts(model) if artefact.name.startswith("encode_")]
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+@pytest.mark.parametrize("longest", [1, 3])
+def test_an_encoder_of_short_histories_is_exported(
+    tiny_schema: Schema, longest: int, form: Format, tmp_path: Path
+) -> None:
+    streams = [s.model_copy(update={"max_events": longest}) for s in tiny_schema.streams[:1]]
+    (artefact,) = encoders(tiny_schema.model_copy(update={"streams": tuple(streams)}))
+    largest_difference(artefact, form, artefact.write(form, tmp_path))
+
+
+def test_ordered_rows_that_are_the_whole_table_are_added_to_it(tmp_path: Path) -> None:
+    hour = Category("Time_Event_Hour", "EventDatetime", "datetime", "Hour", None)
+    rows = OrderedRows(7, (hour,), (25,), (0,), std=1.0).eval()
+    example = (torch.randn(25, 7),)
+    artefact = Artefact("rows", rows, ["table"], ["sum"], [()], lambda *_: example)
+    largest_difference(artefact, "onnx", artefact.write("onnx", tmp_path))
