@@ -79,6 +79,7 @@ class Builder:
         tree = self._directory / "base"
         _run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(tree))
         (tree / "usr/bin/python").symlink_to("python3")
+        (tree / "etc/hosts").write_text("127.0.0.1 localhost\n")  # an engine brings one
         arguments, stages = parse((ROOT / "Dockerfile").read_text("utf-8"))
         container = self._buildah("from", "scratch")
         self._buildah("add", "--quiet", container, str(tree), "/")

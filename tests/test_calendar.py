@@ -4,6 +4,8 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventmodel.calendar import datetime_ids, first_wall, last_day, nearest_wall, next_wall
 
@@ -48,6 +50,15 @@ def masks(month: object = None, day: object = None, hour: object = None, minute:
 )
 def test_the_next_date_with_these_ids_is_found(now: str, ids: tuple[int, int, int, int], expected: str) -> None:
     assert next_wall(datetime.fromisoformat(now), *ids) == datetime.fromisoformat(expected)
+
+
+@given(st.datetimes(datetime(2023, 1, 1), datetime(2029, 1, 1)), st.sampled_from([30, 31]), st.integers(1, 24))
+def test_where_the_month_lacks_the_day_the_nearest_such_day_of_any_month_is_meant(
+    near: datetime, day: int, hour: int
+) -> None:
+    of_any = [wall for month in range(1, 13) if (wall := nearest_wall(near, month, day, hour, 1)) is not None]
+    nearest = min(of_any, key=lambda wall: abs(wall - near))
+    assert next_wall(near, 2, day, hour, 1) == (nearest if nearest >= near else None)
 
 
 def test_a_date_that_has_just_passed_has_no_next() -> None:

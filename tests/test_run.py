@@ -64,6 +64,18 @@ def test_eight_batches_of_one_accumulate_to_one_batch_of_eight(config: TrainConf
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
 
 
+@pytest.mark.slow  # minutes, most of them the compiler's
+@pytest.mark.timeout(1200)
+def test_a_compiled_run_equals_an_eager_one_but_for_rounding(config: TrainConfig, tmp_path: Path) -> None:
+    eager = replace(config, model=replace(config.model, dropout=0.0), steps=4, eval_every=4)
+    compiled = replace(eager, out=tmp_path / "compiled", compile=True)
+    train(eager)
+    train(compiled)
+    expected = weights(eager.out / "last")
+    for name, found in weights(compiled.out / "last").items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=2e-4)
+
+
 def test_a_field_of_double_weight_pulls_twice_as_hard_and_the_others_as_before(config: TrainConfig) -> None:
     def gradient(weights: dict[str, float]) -> torch.Tensor:
         trainer = Trainer(replace(config, model=TINY, loss_weights=weights))

@@ -245,6 +245,15 @@ def test_a_loss_that_is_no_number_stops_the_run(config: TrainConfig) -> None:
         trainer.run(monitor)
 
 
+def test_a_compiler_that_is_not_there_is_asked_for_before_anything_is_done(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="--compile needs the C\\+\\+ compiler no-such-compiler"):
+        train(replace(config, compile=True))
+    assert not (config.out / "last").exists()
+
+
 def test_resuming_with_another_configuration_is_refused(config: TrainConfig) -> None:
     train(replace(config, steps=2))
     with pytest.raises(ValueError, match="other values of learning_rate"):

@@ -61,6 +61,8 @@ class TrainConfig:
     """Steps between periodic checkpoints, which are kept; best and last are written at evaluations."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16 is autocast with fp32 weights; auto takes it on a GPU and fp32 on a CPU."""
+    compile: bool = False
+    """Let torch.compile make the steps shorter; it takes minutes at the start, and a C++ compiler on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     seed: int = 0
@@ -144,6 +146,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def changed_fields(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Fields in which a resumed run differs from the saved one, but for those that may differ."""
-    may_differ = {"data", "out", "resume", "device", "steps", "max_minutes"}
+    may_differ = {"data", "out", "resume", "device", "compile", "steps", "max_minutes"}
     may_differ |= {"log_every", "checkpoint_every", "test_samples"}  # they decide nothing of the training
     return [f.name for f in fields(TrainConfig) if f.name not in may_differ and saved.get(f.name) != now[f.name]]

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from math import gcd
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -90,6 +91,7 @@ class Trainer:
         self.model.start_from(self.log.events.ids[: self.log.train_end])
         self.model.to(self.device)
         self.parallel: nn.Module = DistributedDataParallel(self.model) if self.world > 1 else self.model
+        self.network = compiled(self.parallel, self.device) if config.compile else self.parallel
         self.optimizer = AdamW(
             self.model.parameters(),
             lr=config.learning_rate,
@@ -197,7 +199,7 @@ class Trainer:
             is_last = number == len(window) - 1
             with self._gradients_stay_here(not is_last):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                    output = self.parallel(batch, targets)
+                    output = self.network(batch, targets)
                 log_probs = self.model.heads.target_log_probs(output, targets.ids, targets.source_ids)
                 sums = category_sums(log_probs, targets.is_target)
                 # gradients are averaged over processes, so each scales its part up
@@ -286,3 +288,15 @@ def device_of(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def compiled(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network by torch.compile, for batches of any size and length.
+
+    Raises:
+        ValueError: there is no compiler for the processor's code.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(f"--compile needs the C++ compiler {compiler}, which is not here; install it, or leave it out")
+    return cast(nn.Module, torch.compile(network, dynamic=True))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from math import gcd
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from eventmodel.schema import Schema
 from training.config import PRESETS, TrainConfig
 from training.prefetch import pin, prefetch, to_tensors
 from training.sampling import Sampler, TrainingBatches
+from training.trainer import compiled
 
 Loop = Literal["this", "compiled", "stock modules", "naive data", "naive loop"]
 
@@ -78,7 +79,7 @@ class Contender:
         self.model.to(device)
         self.network: nn.Module = self.model
         if loop == "compiled":
-            self.network = cast(nn.Module, torch.compile(self.model, dynamic=True))
+            self.network = compiled(self.model, device)
         weights = self.model.parameters()
         self.optimizer = AdamW(weights, foreach=False) if self.is_naive else AdamW(weights, fused=True)
         # the naive loop reads one sample at a time
