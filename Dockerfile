@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # docker build --target server .                              for a GPU
-# docker build --target server --build-arg ACCELERATOR=cpu .  without one
+# docker build --target server --build-arg ACCELERATOR=cpu .  without one; TORCH_INDEX, below, for a torch without CUDA
 # docker build --target trainer .                             the same for training and export
 # docker build --target loadtest .                            what asks a server: the smoke test and the load test
 ARG PYTHON=3.11.15-slim-bookworm

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,11 @@ def inherited(name: str) -> list[Instruction]:
     """The instructions of a stage and of those that it is from."""
     stage = BY_NAME[name]
     return [*(inherited(stage.parent) if stage.parent in BY_NAME else []), *stage.instructions]
+
+
+def canonical(name: str) -> str:
+    """A package's name as the index knows it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def last(name: str, instruction: str) -> str:
@@ -153,6 +159,17 @@ def test_the_image_of_the_server_has_no_compiler(container: Container) -> None:
     places = [container.root / path for path in ("bin", "usr/bin", "usr/local/bin", "opt/eventmodel/bin")]
     found = [file.name for place in places for file in place.iterdir()]
     assert not {"cc", "gcc", "c++", "g++", "clang", "make", "ld"} & {name.split("-")[0] for name in found}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_what_is_in_the_image_of_the_server_is_what_the_constraints_pin(container: Container) -> None:
+    lines = re.findall(r"^([^#=\s]+)==(\S+)", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    pinned = {(canonical(name), version) for name, version in lines}
+    (packages,) = (container.root / "opt/eventmodel/lib").glob("python3*/site-packages")
+    there = (found.name.removesuffix(".dist-info").split("-") for found in packages.glob("*.dist-info"))
+    found = {(canonical(name), version.split("+")[0]) for name, version in there}
+    assert {(name, version) for name, version in found - pinned if name not in ("pip", "event-predictor")} == set()
 
 
 @pytest.mark.slow
