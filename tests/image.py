@@ -65,7 +65,11 @@ class Builder:
         self._store = ("--root", str(self._images), "--runroot", str(directory / "run"))
 
     def __enter__(self) -> Self:
-        self._make_base()
+        try:
+            self._make_base()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
