@@ -11,6 +11,7 @@ from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.reader import read_request
 from server.drift import DriftCounters, count_unknown
+from server.metrics import VALUES
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,9 @@ def test_what_is_counted_within_a_second_is_published_together(
     counters.count(queries, answers)
     assert predictions(lambda: after(0.6)) == 4
     assert predictions(lambda: after(5)) == 0
+
+
+def test_unknown_values_of_every_category_have_a_series_before_there_is_one(bundle: Bundle) -> None:
+    DriftCounters(bundle.codec)
+    found = {(s.labels["category"], s.labels["kind"]) for metric in VALUES.collect() for s in metric.samples}
+    assert {(category.name, "unknown") for category in bundle.schema.categories} <= found
