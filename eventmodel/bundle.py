@@ -106,7 +106,7 @@ def load_bundle(path: Path) -> Bundle:
             parity=header["parity"],
             example=json.loads((path / "example.json").read_text("utf-8")),
         )
-        assert bundle.codec  # a vocabulary that is missing is missed here
+        _ = bundle.codec  # a vocabulary that is missing is missed here
     except ValidationError as error:
         raise ValueError(f"{path / HEADER} holds no valid schema:\n{explain(error)}") from None
     except KeyError as error:

@@ -61,6 +61,17 @@ def write_checkpoint(draft: Path, checkpoint: Checkpoint) -> None:
     (draft / META).write_text(json.dumps(meta), "utf-8")
 
 
+def load_model(directory: Path, config: ModelConfig, codec: Codec) -> EventModel:
+    """The network with the weights of a checkpoint or a bundle, on the CPU, in eval mode.
+
+    Raises:
+        OSError, SafetensorError, RuntimeError: they are not there, damaged, or of another network.
+    """
+    model = EventModel(config, codec)
+    model.load_state_dict(load_file(directory / WEIGHTS))
+    return model.eval()
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU, in eval mode.
 
@@ -81,9 +92,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         codec = Codec(Schema.model_validate(meta["schema"]), meta["vocabularies"])
-        model = EventModel(ModelConfig.from_dict(meta["model"]), codec)
-        model.load_state_dict(load_file(path / WEIGHTS))
-        checkpoint = Checkpoint(model.eval(), codec, meta["step"], meta["metrics"], meta["training"], meta["example"])
+        model = load_model(path, ModelConfig.from_dict(meta["model"]), codec)
+        checkpoint = Checkpoint(model, codec, meta["step"], meta["metrics"], meta["training"], meta["example"])
     except ValidationError as error:
         raise ValueError(f"{path} is damaged: no valid schema:\n{explain(error)}") from None
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:

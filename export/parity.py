@@ -5,19 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from eventmodel.bundle import Bundle
-from eventmodel.codec import Codec
-from eventmodel.config import ModelConfig
-from eventmodel.model import EventModel
+from eventmodel.checkpoint import load_model
 from export.graphs import Artefact, Format, Inputs, artefacts
 from export.tolerance import TOLERANCE, ParityError
 
 SHAPES = ((1, 1), (2, 3), (5, 7), (3, 64))
 """Batch sizes and lengths that are compared; the example that was traced is none of them."""
-WEIGHTS = "weights.safetensors"
 _SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "ts"}
 
 
@@ -27,18 +23,11 @@ def bundle_difference(bundle: Bundle, form: Format) -> float:
     Raises:
         ParityError: a difference is beyond the tolerance, or a choice differs.
     """
-    model = model_of(bundle.path, bundle.config, bundle.codec)
+    model = load_model(bundle.path, bundle.config, bundle.codec)
     return max(
         largest_difference(artefact, form, bundle.path / f"{artefact.name}.{_SUFFIX[form]}")
         for artefact in artefacts(model)
     )
-
-
-def model_of(directory: Path, config: ModelConfig, codec: Codec) -> EventModel:
-    """The eager model with the weights that ship, in eval mode."""
-    model = EventModel(config, codec)
-    model.load_state_dict(load_file(directory / WEIGHTS))
-    return model.eval()
 
 
 def largest_difference(artefact: Artefact, form: Format, path: Path) -> float:

@@ -25,13 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from eventmodel.bundle import HEADER, Bundle, write_bundle
-from eventmodel.checkpoint import Checkpoint, load_checkpoint
+from eventmodel.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, load_model
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.directory import write_directory
 from eventmodel.schema import Schema
 from export.graphs import Format, artefacts
-from export.parity import WEIGHTS, largest_difference, model_of
+from export.parity import largest_difference
 from export.tolerance import ParityError
 
 
@@ -101,8 +101,8 @@ def _write_all(
                     yield future.result()
                 except BrokenProcessPool:
                     raise OSError(
-                        "a process that wrote a graph was killed, most likely for memory: each of "
-                        f"{workers} takes some GB; give them fewer processors (taskset) or more memory"
+                        f"one of {workers} processes that write graphs was killed, most likely for memory; "
+                        "leave them fewer processors (taskset) or more memory"
                     ) from None
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
@@ -120,7 +120,7 @@ def _write(
 ) -> tuple[Format, str, float, int]:
     """Write and compare one artefact of the weights that ship, in a process of its own."""
     torch.set_num_threads(1)
-    model = model_of(draft, config, Codec(schema, vocabularies))
+    model = load_model(draft, config, Codec(schema, vocabularies))
     artefact = next(artefact for artefact in artefacts(model) if artefact.name == name)
     path = artefact.write(form, draft)
     return form, path.name, largest_difference(artefact, form, path), path.stat().st_size

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from eventmodel.bundle import Bundle
+from eventmodel.checkpoint import load_model
 from eventmodel.engine.graphs import graphs_of
 from eventmodel.model import EventModel
 
@@ -29,9 +29,7 @@ class TorchBackend:
     @classmethod
     def of_bundle(cls, bundle: Bundle, device: torch.device) -> "TorchBackend":
         """The eager model with the bundle's weights."""
-        model = EventModel(bundle.config, bundle.codec)
-        model.load_state_dict(load_file(bundle.path / "weights.safetensors"))
-        return cls.of_model(model, device)
+        return cls.of_model(load_model(bundle.path, bundle.config, bundle.codec), device)
 
     @classmethod
     def of_traces(cls, path: Path, graphs: Sequence[str], device: torch.device) -> "TorchBackend":

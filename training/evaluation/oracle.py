@@ -117,7 +117,7 @@ def summarise_gap(log: EventLog, oracle_nll: np.ndarray, runs: Sequence[Scores])
     Returns:
         ``categories`` by name: marginal and chain, each with the oracle's nll, the model's gap to it
         over the runs, and the standard error of the gap over events (of the runs' mean); ``joint``,
-        ``mean_over_categories`` and ``sum_of_marginals`` alike; and ``where``, by ``by_kind_of_event``.
+        ``mean_over_categories`` and ``sum_of_marginals`` alike; and ``where``: the gap by kind of event.
     """
     mean_nll = -np.stack([run.log_prob for run in runs]).mean(0, dtype=np.float64)  # (2, n, C)
 
@@ -145,11 +145,11 @@ def summarise_gap(log: EventLog, oracle_nll: np.ndarray, runs: Sequence[Scores])
             category.name: {"marginal": gap(MARGINAL, c), "chain": gap(CHAIN, c)}
             for c, category in enumerate(log.schema.categories)
         },
-        "where": by_kind_of_event(log, runs[0].label, mean_nll[CHAIN] - oracle_nll[CHAIN]),
+        "where": _by_kind_of_event(log, runs[0].label, mean_nll[CHAIN] - oracle_nll[CHAIN]),
     }
 
 
-def by_kind_of_event(log: EventLog, label: np.ndarray, gap: np.ndarray) -> dict[str, Any]:
+def _by_kind_of_event(log: EventLog, label: np.ndarray, gap: np.ndarray) -> dict[str, Any]:
     """At which values of the schema's first enum the gap arises: there one kind of event is told from another.
 
     Args:
