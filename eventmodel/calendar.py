@@ -64,10 +64,11 @@ def next_wall(near: datetime, month: int, day: int, hour: int, minute: int) -> d
     """
     nearest = nearest_wall(near, month, day, hour, minute)
     if nearest is None or nearest < near:
-        around = ((near.month + k) % 12 + 1 for k in (-2, -1, 0))  # one of three months in a row has the day
+        # two months to either side: on 1 March the 31st of January is nearer than that of March
+        around = ((near.month + k) % 12 + 1 for k in (-3, -2, -1, 0, 1))
         of_any = (nearest_wall(near, any_month, day, hour, minute) for any_month in around)
         found = [wall for wall in of_any if wall is not None]
-        nearest = min(found, key=lambda wall: abs(wall - near), default=None)
+        nearest = min(found, key=lambda wall: (abs(wall - near), wall < near), default=None)
     return nearest if nearest is not None and nearest >= near else None
 
 

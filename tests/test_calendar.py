@@ -4,7 +4,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventmodel.calendar import datetime_ids, first_wall, last_day, nearest_wall, next_wall
@@ -53,11 +53,13 @@ def test_the_next_date_with_these_ids_is_found(now: str, ids: tuple[int, int, in
 
 
 @given(st.datetimes(datetime(2023, 1, 1), datetime(2029, 1, 1)), st.sampled_from([30, 31]), st.integers(1, 24))
+@example(datetime(2023, 3, 1), 31, 1)  # the nearest has passed, two months ago
+@example(datetime(2023, 1, 15, 12), 31, 1)  # as far from December's as from January's: the one to come
 def test_where_the_month_lacks_the_day_the_nearest_such_day_of_any_month_is_meant(
     near: datetime, day: int, hour: int
 ) -> None:
     of_any = [wall for month in range(1, 13) if (wall := nearest_wall(near, month, day, hour, 1)) is not None]
-    nearest = min(of_any, key=lambda wall: abs(wall - near))
+    nearest = min(of_any, key=lambda wall: (abs(wall - near), wall < near))
     assert next_wall(near, 2, day, hour, 1) == (nearest if nearest >= near else None)
 
 
