@@ -8,6 +8,9 @@ import numpy as np
 DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 """The most that any year has."""
 
+_HALF_A_YEAR = timedelta(days=182)
+"""Of two years' readings with the same ids only one is as near as that."""
+
 _DAYS = 8 * 366
 """Every date that exists comes within 8 years, 29 February around a year like 2100 included."""
 
@@ -42,10 +45,16 @@ def nearest_wall(near: datetime, month: int, day: int, hour: int, minute: int) -
     """
     if not month or not 0 < day <= DAYS_IN_MONTH[month - 1]:
         return None
-    # not the first and the last year of the calendar: in another zone they may lie outside of it
-    years = range(max(near.year - 1, 2), min(near.year + 1, 9998) + 1)
-    first = (datetime(year, month, 1, max(hour - 1, 0), max(minute - 1, 0)) for year in years)
-    return min((wall + timedelta(days=day - 1) for wall in first), key=lambda wall: abs(wall - near))
+
+    def of_year(year: int) -> datetime:
+        # not the first and the last year of the calendar: in another zone they may lie outside of it
+        first = datetime(min(max(year, 2), 9998), month, 1, max(hour - 1, 0), max(minute - 1, 0))
+        return first + timedelta(days=day - 1)
+
+    wall = of_year(near.year)
+    if abs(wall - near) <= _HALF_A_YEAR:
+        return wall
+    return min(wall, of_year(near.year + (1 if wall < near else -1)), key=lambda wall: abs(wall - near))
 
 
 def last_day(month: int, near: datetime) -> int:
