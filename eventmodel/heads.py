@@ -57,7 +57,6 @@ class Heads(nn.Module):
     temperature: Tensor
     category_of: Tensor
     first: Tensor
-    log_size: Tensor
     is_sibling: Tensor
     pair: Tensor
 
@@ -100,7 +99,6 @@ class Heads(nn.Module):
         # of all categories' ids, one after the other: each one's category (V,), and where each category starts (C,)
         self.register_buffer("category_of", torch.repeat_interleave(torch.arange(len(sizes)), size), persistent=False)
         self.register_buffer("first", size.cumsum(0) - size, persistent=False)
-        self.register_buffer("log_size", size.log()[self.category_of], persistent=False)  # (V,)
 
     @torch.no_grad()
     def start_from_frequencies(self, counts: Sequence[np.ndarray]) -> None:
@@ -143,16 +141,14 @@ class Heads(nn.Module):
     def all_log_probs(self, output: HeadOutput, source: Tensor) -> Tensor:
         """Every category's distribution, one after the other: (B, N, V) fp32.
 
-        The mixture of ``target_log_probs``, for all categories together: a few operations on
-        long vectors, where one category after the other takes hundreds on short ones.
+        The mixture of ``target_log_probs``.
 
         Args:
             source: (B, Q, C) integers: the ids at the positions that copying points to.
         """
-        peak = torch.stack([logits.float().amax(-1) for logits in output.logits], -1)  # (B, N, C)
-        unscaled = (torch.cat(output.logits, -1).float() - peak[..., self.category_of]).exp()  # (B, N, V)
-        share, rest = shares(output.copy_gate.float())  # (B, N, C) each
-        vocabulary = unscaled * (rest / self._sum(unscaled))[..., self.category_of]
+        share, rest = (of_all[..., 0] for of_all in shares(output.copy_gate.float()[..., None]))  # (B, N, C) each
+        of_vocabulary = zip(output.logits, rest.split(1, -1), strict=True)
+        vocabulary = torch.cat([logits.float().softmax(-1) * its_rest for logits, its_rest in of_vocabulary], -1)
         of, copied = self.pair
         share = (output.copy_from.float().softmax(-1) * share[..., None])[:, :, of, copied]  # (B, N, pairs)
         copies = output.copy_scores.float().softmax(-1)[:, :, of] * share[..., None]  # (B, N, pairs, Q)
@@ -162,15 +158,8 @@ class Heads(nn.Module):
 
     def calibrate_all(self, log_probs: Tensor, kind: int) -> Tensor:
         """All categories' log-probabilities (..., V) at their temperatures; ``kind`` is MARGINAL or CHAIN."""
-        # of V_c ids the most probable one has at least 1 / V_c, so a category's largest number here is
-        # above 0, and its sum of exponentials neither vanishes nor, at any sane temperature, overflows
-        scaled = (log_probs + self.log_size) / self.temperature[kind, self.category_of]
-        return scaled - self._sum(scaled.exp()).log()[..., self.category_of]
-
-    def _sum(self, of_ids: Tensor) -> Tensor:
-        """(..., V) to (..., C)."""
-        # no product with a matrix of zeros and ones: autocast would compute it in bf16
-        return torch.stack([part.sum(-1) for part in of_ids.split(self.sizes, -1)], -1)
+        scaled = log_probs / self.temperature[kind, self.category_of]
+        return torch.cat([of_category.log_softmax(-1) for of_category in scaled.split(self.sizes, -1)], -1)
 
     def pointer(self, keys: Tensor, is_source: Tensor) -> "Pointer":
         """What copying points to, the same for all categories.
@@ -263,12 +252,12 @@ class Heads(nn.Module):
 
 
 def shares(gate: Tensor) -> tuple[Tensor, Tensor]:
-    """The probability of copying and that of the vocabulary, of gate logits, both to their last digit.
+    """The probability of copying and that of the vocabulary, of gate logits (..., 1), both to their last digit.
 
     A sigmoid is right to seven decimals (ONNX Runtime's; and 1 - share to no more anywhere). Where nearly
     all is copied and what is copied is not ``allowed``, all probability is in the decimals after those.
     """
-    share, rest = torch.stack((gate, torch.zeros_like(gate)), -1).softmax(-1).unbind(-1)
+    share, rest = F.pad(gate, (0, 1)).softmax(-1).split(1, -1)
     return share, rest
 
 

@@ -48,7 +48,7 @@ def test_rotary_positions_turn_each_pair_of_a_head_by_its_angle() -> None:
 
 
 def test_what_is_left_to_the_vocabulary_is_exact_however_sure_the_copying() -> None:
-    gate = torch.linspace(-40, 40, 81)
+    gate = torch.linspace(-40, 40, 81)[:, None]
     share, rest = shares(gate)
     for found, logit in ((share, gate), (rest, -gate)):
         torch.testing.assert_close(found.double(), torch.sigmoid(logit.double()), rtol=1e-5, atol=0)

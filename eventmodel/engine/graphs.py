@@ -184,8 +184,8 @@ class ChainGraph(nn.Module):
             heads.outputs(),
             allowed.split(sizes, -1),
             noise.split(sizes, -1),
-            forced.unbind(-1),
-            (forced >= 0).unbind(-1),
+            forced.split(1, -1),
+            (forced >= 0).split(1, -1),
             strict=True,
         )
         chosen, log_probs = [], []
@@ -193,11 +193,11 @@ class ChainGraph(nn.Module):
             features = heads.features(hidden, shared, context)
             raw = heads.category_log_probs(features, c, output, pointer, sources[heads.siblings[c]])
             all_ids = heads.calibrate(raw, c, CHAIN, may)
-            id_ = torch.where(is_given, given, (restrict(all_ids) + its_noise).argmax(-1))
+            id_ = torch.where(is_given, given, (restrict(all_ids) + its_noise).argmax(-1, keepdim=True))
             chosen.append(id_)
-            log_probs.append(all_ids.gather(-1, id_[:, None])[:, 0])
-            context = context + events.embed_category(id_, c, table)
-        return torch.stack(chosen, -1), torch.stack(log_probs, -1)
+            log_probs.append(all_ids.gather(-1, id_))
+            context = context + events.embed_category(id_[:, 0], c, table)
+        return torch.cat(chosen, -1), torch.cat(log_probs, -1)
 
 
 class NucleusGraph(ChainGraph):
