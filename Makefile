@@ -15,7 +15,7 @@ test: .venv/.installed-dev
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --hypothesis-profile explore
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

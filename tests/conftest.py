@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 from rich.console import Console
 
 from eventmodel.bundle import Bundle
@@ -16,6 +17,11 @@ from export.run import ExportConfig, export
 from training.config import TrainConfig
 from training.preparation import prepare
 from training.run import train
+
+# the same examples in every run, so that a change is judged by what it changed; test-all looks for new ones
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile("repeat")
 
 
 @pytest.fixture(scope="session")
