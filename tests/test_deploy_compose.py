@@ -22,10 +22,14 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OWN = ("trainer", "tensorboard", "server")
 
 
-def has_compose() -> bool:
-    return shutil.which("docker") is not None and (
-        subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
-    )
+def compose() -> list[str]:
+    """The command of Docker Compose, as a plugin or alone; empty where there is none."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            version = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
+            if version.returncode == 0 and not version.stdout.startswith("1."):  # version 1 is another program
+                return command
+    return []
 
 
 def mounts(service: str) -> dict[str, str]:
@@ -33,9 +37,9 @@ def mounts(service: str) -> dict[str, str]:
     return {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES[service]["volumes"]}
 
 
-@pytest.mark.skipif(not has_compose(), reason="needs docker with its compose plugin")
+@pytest.mark.skipif(not compose(), reason="needs Docker Compose, no engine")
 def test_docker_compose_reads_it() -> None:
-    command = ["docker", "compose", "--profile", "train", "config", "--quiet"]
+    command = [*compose(), "--profile", "train", "config", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
