@@ -19,10 +19,10 @@ from eventmodel.codec import MICROSECONDS, Codec, Events, Vocabularies
 from eventmodel.directory import write_directory
 from eventmodel.schema import Schema, Stream
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER = "log.json"
 """A prepared log is a directory of this file and one .npy file per array."""
-INDEX_COLUMNS = ("rows", "start", "vocabulary_id", "keys")
+INDEX_COLUMNS = ("rows", "start", "vocabulary_id", "keys", "name_end", "name_text")
 N_GAP_BUCKETS = 32
 """Bucket 0 is "no previous event"; bucket b holds gaps of 2**(b-1) - 1 seconds up to 2**b - 1."""
 N_WEEKDAYS = 8
@@ -109,6 +109,13 @@ class StreamIndex:
     start: np.ndarray  # (E + 1,) int64: where each entity's rows start
     vocabulary_id: np.ndarray  # (E,) int32: the entity in the vocabulary of its category, 0 if none
     keys: np.ndarray  # (n, K) int32: the entities of each event, -1 where a key is blank
+    name_end: np.ndarray  # (E,) int64: where each entity's name ends in
+    name_text: np.ndarray  # (T,) uint8: the names, one after the other, in UTF-8
+
+    def name(self, entity: int) -> str:
+        """What the input calls an entity."""
+        begin = self.name_end[entity - 1] if entity else 0
+        return self.name_text[begin : self.name_end[entity]].tobytes().decode("utf-8")
 
     @cached_property
     def entity(self) -> np.ndarray:
@@ -164,7 +171,13 @@ def index_stream(names: Sequence[Sequence[str | None]], vocabulary: Sequence[str
     start = np.append(0, np.bincount(entity, minlength=len(named)).cumsum())
     known = {name: id_ for id_, name in enumerate(vocabulary or (), start=1)}
     ids = np.fromiter((known.get(name, 0) for name in named), np.int32, len(named))
-    return StreamIndex(row[np.argsort(entity, kind="stable")], start, ids, keys)
+    return StreamIndex(row[np.argsort(entity, kind="stable")], start, ids, keys, *text_of_names(named))
+
+
+def text_of_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each name ends (E,), and all of them (T,), as a ``StreamIndex`` holds them."""
+    texts = [name.encode("utf-8") for name in names]
+    return np.cumsum([0, *map(len, texts)])[1:], np.frombuffer(b"".join(texts), np.uint8)
 
 
 def entities_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Writes a prepared log that need not fit in memory: events in the order of the log, a batch at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from eventmodel.array_file import ArrayFile
 from eventmodel.codec import Vocabularies
-from eventmodel.event_log import array_path, entities_of, write_header
+from eventmodel.event_log import array_path, entities_of, text_of_names, write_header
 from eventmodel.schema import Schema
 
 AT_ONCE = 1 << 22
@@ -83,10 +83,13 @@ class LogWriter:
         """How many entities of a stream the events have named so far."""
         return self._streams[stream].entities
 
-    def index(self, stream: str, vocabulary_id: np.ndarray, advance: Callable[[int, int], object]) -> None:
+    def index(
+        self, stream: str, names: Sequence[str], vocabulary_id: np.ndarray, advance: Callable[[int, int], object]
+    ) -> None:
         """Finish a stream's index, once all events are written.
 
         Args:
+            names: (n_names,) of each entity.
             vocabulary_id: (n_names,) of each entity, 0 where it has none.
             advance: called now and then with how much is done of how much.
         """
@@ -95,6 +98,14 @@ class LogWriter:
             file.append(index.start)
         with ArrayFile(array_path(self._directory, f"{stream}.vocabulary_id"), np.int32) as file:
             file.append(vocabulary_id[index.named])
+        with (
+            ArrayFile(array_path(self._directory, f"{stream}.name_end"), np.int64) as ends,
+            ArrayFile(array_path(self._directory, f"{stream}.name_text"), np.uint8) as text,
+        ):
+            for begin in range(0, index.entities, READ_ROWS):
+                end, some = text_of_names([names[i] for i in index.named[begin : begin + READ_ROWS].tolist()])
+                ends.append(end + len(text))
+                text.append(some)
         index.write_rows(advance)
 
     def finish(self, vocabularies: Vocabularies, train_end: int, validation_end: int) -> None:

@@ -59,9 +59,12 @@ def test_the_lowest_point_of_a_parabola_is_found_between_the_grid() -> None:
     assert torch.allclose(_lowest(curves), wanted, rtol=1e-3)
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_a_curve_that_still_falls_at_the_end_of_the_grid_has_no_lowest_point(sign: int) -> None:
-    assert _lowest(1000 * sign * GRID.log()[None]).item() == 1
+def test_a_curve_that_still_falls_at_the_sharp_end_of_the_grid_has_no_lowest_point() -> None:
+    assert _lowest(1000 * GRID.log()[None]).item() == 1
+
+
+def test_a_model_that_is_too_sure_for_the_grid_gets_its_blunt_end() -> None:
+    assert _lowest(-1000 * GRID.log()[None]).item() == pytest.approx(float(GRID[-1]))
 
 
 def test_a_gain_that_chance_explains_moves_no_temperature() -> None:

@@ -88,9 +88,50 @@ def test_the_log_is_ordered_by_the_datetime_with_the_fewest_blanks():
     assert document["order_by"] == "At"
 
 
+def test_of_datetimes_with_few_blanks_the_one_that_changes_most_orders_the_log():
+    opened = [TIMES[i // 9 * 9] for i in range(N)]
+    assert document_of(Opened=opened, At=["soon", None, *TIMES[2:]])["order_by"] == "At"
+
+
 def test_a_log_whose_datetimes_carry_a_zone_is_zoned():
     document = document_of(At=[f"{time}+01:00" for time in TIMES])
     assert document["time_zone"] == "UTC"
+
+
+def test_a_few_values_that_are_no_numbers_are_told_and_leave_it_a_number():
+    _, guesses = draft_schema(
+        pl.DataFrame(
+            {"UserId": ["a", "b"] * (N // 2), "At": TIMES, "Cost": ["12,50", *[f"{i}.5" for i in range(1, N)]]}
+        ),
+        "log",
+    )
+    (cost,) = (guess for guess in guesses if guess.column == "Cost")
+    assert cost.field is not None
+    assert cost.field["kind"] == "number"
+    assert "not 0.2% of them: those rows will be refused" in cost.reason
+
+
+@pytest.mark.parametrize("name", ["order_total", "number_of_items", "user_age"])
+def test_a_quantity_is_no_name(name):
+    assert kinds(**{name: [i % 90 + 0.25 * (name == "order_total") for i in range(N)]})[name] == "number"
+
+
+def test_a_column_that_is_named_as_another_s_category_is_left_out():
+    assert kinds(Time_At_Month=[f"m{i % 7}" for i in range(N)])["Time_At_Month"] is None
+
+
+def test_columns_beyond_what_an_event_holds_are_left_out():
+    found = kinds(**{f"c{i}": ["a", "b"] * (N // 2) for i in range(300)})
+    assert sum(kind == "enum" for kind in found.values()) == 256 - 4 - 1  # a datetime and a user
+
+
+def test_a_draft_is_made_of_several_files(tmp_path):
+    for part in (0, 1):
+        half = slice(part * N // 2, (part + 1) * N // 2)
+        users = [f"u{part}{i % 20}" for i in range(N // 2)]
+        pl.DataFrame({"User": users, "At": TIMES[half]}).write_csv(tmp_path / f"{part}.csv")
+    run(DraftConfig((str(tmp_path / "*.csv"),), tmp_path / "schema.json"), Console(quiet=True))
+    assert field_of(json.loads((tmp_path / "schema.json").read_text()), "User")["kind"] == "id"
 
 
 def test_the_zone_of_a_typed_column_is_kept():
@@ -157,7 +198,7 @@ def test_the_draft_of_a_workforce_log_has_the_streams_of_the_built_in_schema(sma
 def test_prepare_runs_with_the_draft_and_refuses_nothing(small_frame, tmp_path):
     small_frame.write_csv(tmp_path / "events.csv")
     out = StringIO()
-    run(DraftConfig(tmp_path / "events.csv", tmp_path / "schema.json"), Console(file=out, width=100))
+    run(DraftConfig((str(tmp_path / "events.csv"),), tmp_path / "schema.json"), Console(file=out, width=100))
     _, report = prepare(read_table(tmp_path / "events.csv"), load_schema(tmp_path / "schema.json"))
     assert report.refused.is_empty()
     assert "python -m training.prepare --schema" in out.getvalue()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from eventmodel import log_writer
-from eventmodel.event_log import EventLog, index_stream
+from eventmodel.event_log import INDEX_COLUMNS, EventLog, index_stream
 from eventmodel.log_writer import LogWriter, write_timestamps
 from eventmodel.schema import Schema
 
@@ -32,13 +32,13 @@ def test_an_index_that_grows_is_the_one_that_is_built_at_once(
             for part in np.split(names, sorted(min(cut, n) for cut in cuts)):
                 log.append(np.zeros((len(part), 13), np.int32), np.zeros(len(part), np.int32), {"Worker": part})
             ids = np.array([vocabulary.index(str(i)) + 1 if str(i) in vocabulary else 0 for i in range(7)])
-            log.index("Worker", ids, lambda done, total: None)
+            log.index("Worker", [str(i) for i in range(7)], ids, lambda done, total: None)
             log.finish({"people": vocabulary, "Site": []}, 0, 0)
     finally:
         log_writer.AT_ONCE, log_writer.READ_ROWS = before
     columns = [[None if name < 0 else str(name) for name in column] for column in names.T]
     expected = index_stream(columns, vocabulary)
     found = EventLog.load(directory, is_mapped=False).focus
-    for column in ("rows", "start", "vocabulary_id", "keys"):
+    for column in INDEX_COLUMNS:
         np.testing.assert_array_equal(getattr(found, column), getattr(expected, column))
         assert getattr(found, column).dtype == getattr(expected, column).dtype

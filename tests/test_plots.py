@@ -6,7 +6,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from training.evaluation.loss_curves import LossCurves, read_loss_curves
-from training.evaluation.plots import loss_chart
+from training.evaluation.plots import loss_chart, skill_chart
 
 
 def drawn(*curves: LossCurves) -> str:
@@ -40,3 +40,10 @@ def test_the_legend_names_each_kind_once_whichever_run_has_it_first() -> None:
     both = {"train": ([1, 2], [3.0, 2.0]), "validation": ([2], [2.5])}
     page = drawn(LossCurves({}), LossCurves(both), LossCurves(both))
     assert page.count(">train<") == page.count(">validation<") == 1
+
+
+def test_a_name_with_dollars_or_of_any_script_is_written_as_it_is() -> None:
+    names = ["cost_$ : sales_$", "a $x^$ b", "費用"]
+    skill = {name: {"skill": {"mean": 0.1, "sd": None}} for name in names}
+    drawn = base64.b64decode(skill_chart(skill).split(",")[1]).decode()
+    assert all(name in drawn for name in names)

@@ -2,6 +2,9 @@
 
 import errno
 import gzip
+import os
+import signal
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -57,12 +60,26 @@ def test_a_blank_line_counts_as_a_row(tmp_path):
         (b'a,b\n1,"2\n', "events.csv, after line 1: unexpected end of data"),
         (b"a,b\n1,\xff\n", "events.csv is not UTF-8 text"),
         (b"", "events.csv cannot be read as csv: empty CSV"),
+        (b"a,b\n1\n2,3\n4\n", "events.csv, line 2: 1 values, but the header names 2 columns; 2 such lines in all"),
+        (b"a;b\n1,5;2\n", "events.csv separates its columns by semicolons; save it with commas"),
+        (b"a\tb\n1\t2\n", "events.csv separates its columns by tabs"),
+        (b'a,b\nx,1\n5" pipe,1\n' + b"y,2\n" * 50 + b'6" pipe,2\n', 'events.csv, line 3: a " within a value'),
     ],
 )
 def test_a_broken_csv_file_is_named_with_its_fault(tmp_path, content, message):
     (tmp_path / "events.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_table(tmp_path / "events.csv")
+
+
+def test_a_long_value_is_read_beside_a_blank_at_the_end_of_a_line(tmp_path):
+    (tmp_path / "events.csv").write_text(f"a,note,b\n1,{'x' * 200_000},\n2,y,3\n")
+    assert read_table(tmp_path / "events.csv")["b"].to_list() == [None, "3"]
+
+
+def test_a_number_of_a_parquet_file_that_is_none_is_a_blank(tmp_path):
+    pl.DataFrame({"a": [1.5, float("nan")]}).write_parquet(tmp_path / "events.parquet")
+    assert read_table(tmp_path / "events.parquet")["a"].to_list() == [1.5, None]
 
 
 def test_a_broken_parquet_file_is_named(tmp_path):
@@ -163,13 +180,16 @@ def test_a_file_that_lacks_a_field_of_another_is_refused_by_name(schema_file, tm
     ("names", "message"),
     [
         (("a.csv", "*.csv"), r"a\.csv is named twice"),
+        (("a.csv", "../{}/a.csv"), r"a\.csv is named twice"),
         (("b*.csv",), "no file matches .*b"),
         ((), "no input"),
     ],
 )
 def test_names_that_give_no_clear_list_of_files_are_refused(schema_file, tmp_path, names, message):
     frame_of(9).write_csv(tmp_path / "a.csv")
-    config = PrepareConfig(schema_file, tuple(str(tmp_path / name) for name in names), tmp_path / "log")
+    config = PrepareConfig(
+        schema_file, tuple(str(tmp_path / name.format(tmp_path.name)) for name in names), tmp_path / "log"
+    )
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run(config, Console(quiet=True))
 
@@ -204,6 +224,32 @@ def test_out_of_memory_says_what_takes_it(tiny_schema, monkeypatch):
     monkeypatch.setattr(RowReader, "read", no_room)
     with pytest.raises(ValueError, match="out of memory, which holds every different name: people 0, Site 0, Case 0"):
         prepare(frame_of(9), tiny_schema)
+
+
+def test_a_pattern_does_not_take_in_the_rows_that_the_last_run_refused(schema_file, tmp_path):
+    frame = frame_of(9).with_columns(Hours=pl.Series(["many", *"12345678"]))
+    frame.write_csv(tmp_path / "events.csv")
+    config = PrepareConfig(schema_file, (str(tmp_path / "*.csv"),), tmp_path / "log")
+    for _ in range(2):
+        run(config, Console(quiet=True))
+    assert (tmp_path / "log.refused.csv").exists()
+    assert len(EventLog.load(config.out).events.timestamp) == 8
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_stopped_leaves_nothing_behind(schema_file, tmp_path, monkeypatch, number, code):
+    frame_of(9).write_csv(tmp_path / "events.csv")
+    monkeypatch.setattr(RowReader, "read", lambda *_: os.kill(os.getpid(), number) or time.sleep(9))
+    arguments = ["--schema", schema_file, "--input", str(tmp_path / "events.csv"), "--out", str(tmp_path / "log")]
+    monkeypatch.setattr("sys.argv", ["prepare", *arguments])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs it in the background
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught.value.code == code
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", Path(schema_file).name]
 
 
 @pytest.mark.parametrize("fault", ["schema", "input", "out"])

@@ -1,18 +1,29 @@
 """What a run shows of itself: scalars, tables and lines."""
 
+import io
+import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from rich.console import Console
 from tiny_run import scalars
 
 import training.report
+import training.run
 import training.trainer
+from eventmodel.checkpoint import load_checkpoint
+from eventmodel.event_log import EventLog
+from eventmodel.schema import Schema
 from training.config import TrainConfig
-from training.evaluation import Evaluation, evaluate
+from training.evaluation import Evaluation, choose, evaluate
+from training.report import final_table
 from training.run import train
+from training.sampling import Sampler
 from training.trainer import Trainer
 
 
@@ -74,3 +85,35 @@ def test_the_norm_before_clipping_is_logged(config: TrainConfig) -> None:
     train(replace(config, max_grad_norm=1e-6))
     assert all(value == 1 for value in scalars(config.out, "optimizer/clip_rate"))
     assert all(value > 1e-3 for value in scalars(config.out, "optimizer/gradient_norm"))
+
+
+def test_the_last_table_shows_names_and_figures_whole_at_the_width_of_a_terminal(
+    small_log: EventLog, run_directory: Path
+) -> None:
+    model = load_checkpoint(run_directory / "best").model
+    sampler = Sampler(small_log, model.config, *small_log.part("test"))
+    positions = choose(sampler, 50)
+    result = evaluate(model, sampler, positions, torch.device("cpu"))
+    names = {"LocationRecordId": "Dose [/d]", "EventType": "n" * 59}
+    schema = small_log.schema.model_dump(mode="json")
+    text = json.dumps(schema)
+    for old, new in names.items():
+        text = text.replace(f'"{old}"', json.dumps(new))
+    vocabularies = {names.get(name, name): values for name, values in small_log.vocabularies.items()}
+    log = replace(small_log, schema=Schema.model_validate_json(text), vocabularies=vocabularies)
+    shown = io.StringIO()
+    final_table(Console(file=shown, width=80), log, positions, result)
+    assert "Dose [/d]" in shown.getvalue()
+    assert "…" not in shown.getvalue()
+    assert shown.getvalue().replace("\n", "").count("n" * 20) >= 1
+
+
+def test_a_table_that_cannot_be_shown_costs_no_result(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no such style")
+
+    monkeypatch.setattr(training.run, "final_table", broken)
+    with pytest.raises(ValueError, match="no such style"):
+        train(replace(config, steps=2))
+    metrics = load_checkpoint(config.out / "best").metrics
+    assert {"temperature", "test"} <= metrics.keys()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import training.score
 from eventmodel.bundle import Bundle
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.config import ModelConfig
@@ -23,7 +24,7 @@ from training.evaluation.baselines import score_baselines
 from training.event_scores import score_events
 from training.example import example_request
 from training.sampling import Sampler
-from training.score import ScoreConfig, score_log
+from training.score import ScoreConfig, _most_unusual, score_log
 from training.score_report import in_words
 from training.score_table import FIRST_COLUMNS, to_frame, write_frames
 
@@ -123,8 +124,35 @@ def test_a_value_that_training_never_showed_is_never_the_unusual_one(small_log: 
     assert np.array_equal(np.isneginf(scores.unusual[:, category]), is_new)
     assert np.array_equal(scores.is_seen[:, category], ~is_new)
     table = to_frame(small_log, scores)
-    assert not (table["most_unusual"] == "LocationRecordId").to_numpy()[is_new].any()
+    assert not (table["most_unusual"] == "LocationRecordId").fill_null(False).to_numpy()[is_new].any()
     np.testing.assert_allclose(table["joint_surprise"], -scores.chain_log_prob.sum(1))
+
+
+def test_an_event_of_nothing_that_training_showed_has_no_unusual_value(
+    small_log: EventLog, run_directory: Path
+) -> None:
+    model = load_checkpoint(run_directory / "best").model
+    sampler = Sampler(small_log, model.config, *small_log.part("test"))
+    (scores,) = score_events(model, sampler, choose(sampler, 5), torch.device("cpu"))
+    scores.unusual[2] = -np.inf
+    told = to_frame(small_log, scores).select("most_unusual", "value", "usual", "chance")
+    assert told.row(2) == (None, None, None, None)
+    assert told.drop_nulls("most_unusual").height == 4
+    assert _most_unusual(pl.DataFrame(), to_frame(small_log, scores)).height <= 4
+
+
+def test_the_focus_has_the_name_that_the_input_gives_it(
+    run_directory: Path, log_directory: Path, small_log: EventLog, small_frame: pl.DataFrame
+) -> None:
+    unknown = {name: [] for name in small_log.vocabularies}
+    log = replace(small_log, vocabularies=unknown)  # as where a name is new, or a key's
+    sampler = Sampler(log, load_checkpoint(run_directory / "best").model.config, *log.part("test"))
+    (scores,) = score_events(
+        load_checkpoint(run_directory / "best").model, sampler, choose(sampler, 50), torch.device("cpu")
+    )
+    ordered = small_frame.sort("EventDatetime", maintain_order=True)
+    for row, focus in to_frame(small_log, scores).select("row", "focus").iter_rows():
+        assert focus in ordered.row(row, named=True).values()
 
 
 def test_scoring_never_lists_the_entity_of_every_event(
@@ -234,6 +262,27 @@ def test_labels_that_cannot_be_used_say_why(small_log: EventLog, tmp_path: Path,
     (tmp_path / "labels.csv").write_text(content)
     with pytest.raises(ValueError, match=complaint):
         read_labels(tmp_path / "labels.csv", small_log)
+
+
+def test_labels_of_no_event_of_the_part_are_refused_before_the_work(
+    run_directory: Path, log_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "labels.csv").write_text("row\n0\n")
+    monkeypatch.setattr(training.score, "score_events", lambda *_: pytest.fail("worked"))
+    with pytest.raises(ValueError, match="none of the labelled events would be scored"):
+        score_log(config(run_directory, log_directory, tmp_path / "a.csv", labels=tmp_path / "labels.csv"), QUIET)
+
+
+def test_a_place_with_the_signs_of_a_pattern_is_a_place(tmp_path: Path) -> None:
+    out = tmp_path / "a[1]" / "s*[2].csv"
+    write_frames([pl.DataFrame({"row": [1]})], out)
+    assert pl.read_csv(out, glob=False)["row"].to_list() == [1]
+
+
+def test_a_directory_is_no_file_to_write(run_directory: Path, log_directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.csv").mkdir()
+    with pytest.raises(ValueError, match="is a directory; name a file"):
+        config(run_directory, log_directory, tmp_path / "s.csv")
 
 
 def test_another_log_s_checkpoint_is_refused(run_directory: Path, small_log: EventLog, tmp_path: Path) -> None:

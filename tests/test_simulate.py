@@ -411,6 +411,26 @@ def test_the_oracle_is_found_in_the_prepared_log(found, log, tmp_path):
     assert sorted(place[place >= 0]) == list(range(len(found.coverage.rows)))
 
 
+def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").touch()
+    with pytest.raises(ValueError, match="exists, and may be your own"):
+        SimulateConfig(out=tmp_path / "log.csv")
+
+
+def test_a_failure_leaves_the_tables_of_before(
+    found: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SimulateConfig(out=tmp_path / "log.parquet")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.simulate.log_frame", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(config, found)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_summary_holds_the_means_of_the_table(found, tmp_path):
     config = SimulateConfig(out=tmp_path / "log.parquet")
     save(config, found)

@@ -46,16 +46,16 @@ def fit_temperatures(model: EventModel, sampler: Sampler, positions: np.ndarray,
 def _lowest(nll: torch.Tensor) -> torch.Tensor:
     """The temperature at the lowest point of each curve (..., K) over the grid, or 1 where it shows none.
 
-    A curve that still falls at an end of the grid has no lowest point: of a month of which the validation
-    part holds one value, each sharper model is likelier, until the next month comes. A curve that is lower
-    than at 1 by less than ``LEAST_GAIN`` has one by chance, or is flat: its category is certain.
+    A curve that still falls at the sharp end of the grid has no lowest point: of a month of which the validation
+    part holds one value, each sharper model is likelier, until the next month comes. One that still falls at the
+    blunt end is of a model that knows less than it says, and gets that end. A curve that is lower than at 1 by
+    less than ``LEAST_GAIN`` has its lowest point by chance, or is flat: its category is certain.
     """
     best = nll.argmin(-1)
-    is_inside = (best > 0) & (best < len(GRID) - 1)
     gain = nll[..., len(GRID) // 2] - nll.amin(-1)  # the middle of the grid is 1
     middle = best.clamp(1, len(GRID) - 2)
     left, low, right = (nll.gather(-1, (middle + shift)[..., None])[..., 0] for shift in (-1, 0, 1))
     shift = ((left - right) / (2 * (left - 2 * low + right))).clamp(-1, 1)
     start, step = GRID[0].log(), (GRID[-1] / GRID[0]).log() / (len(GRID) - 1)
     fitted = (start + step * (middle + shift)).exp()
-    return torch.where(is_inside & (gain > LEAST_GAIN), fitted, 1.0)
+    return torch.where((best > 0) & (gain > LEAST_GAIN), fitted, 1.0)

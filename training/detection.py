@@ -33,6 +33,16 @@ def read_labels(path: Path, log: EventLog) -> np.ndarray:
     return rows
 
 
+def check_labels(log: EventLog, positions: np.ndarray, labelled: np.ndarray) -> None:
+    """Of the events after the positions, one at least is labelled.
+
+    Raises:
+        ValueError: none is.
+    """
+    if not np.isin(log.focus.rows[positions + 1], labelled).any():
+        raise ValueError("none of the labelled events would be scored; name the labels of this log, or another --part")
+
+
 def per_event(row: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each event once: (m,) rows in order, and the smallest of its scores.
 
@@ -74,15 +84,10 @@ def detect(
         positions: (n,) the events before those that were scored.
         is_seen: (n, C) bool, which of their values training showed.
         joint, unusual: (n,) the model's scores, of these values alone.
-        labelled: rows of the events to be found.
-
-    Raises:
-        ValueError: no scored event is labelled.
+        labelled: rows of the events to be found; ``check_labels`` has seen them.
     """
     row = log.focus.rows[positions + 1]
     is_labelled = np.isin(np.unique(row), labelled)
-    if not is_labelled.any():
-        raise ValueError("none of the labelled events was scored; name the labels of this log, or another --part")
     surprise = {name: -scores.log_prob for name, scores in score_baselines(log, positions).items()}
 
     def whole(surprise: np.ndarray) -> np.ndarray:

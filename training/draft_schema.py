@@ -5,7 +5,9 @@ python -m training.draft_schema events.csv --out schema.json
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,31 +22,35 @@ from rich.markup import escape
 from rich.table import Table
 
 from eventmodel.codec import text_of
-from eventmodel.schema import DatetimeField, Schema
+from eventmodel.schema import DATETIME_PARTS, MAX_CATEGORIES, DatetimeField, Schema
 from training.column import Column
 from training.errors import exit_on_user_error
-from training.read_table import read_table
+from training.read_table import find_tables, read_table
 
 NEARLY_ALL = 0.95
-"""Share of a column's values that must read as datetimes; rows with the others are refused later."""
+"""Share of a column's values that must read as datetimes, or as numbers; rows with the others are refused later."""
 MAX_ENUM_VALUES = 24
 """A column with more distinct values than this is no closed set."""
 N_BUCKETS = 16
 """Buckets of a number with many values, equally full."""
+NEARLY_FULL = 0.99
+"""Share of the most that a datetime is given in from which it may order the log."""
+MAX_STREAM_NAME = 60
+"""Letters."""
 LEAST_REPEATS = 1.5
 """Events per value below which a column names each event rather than an entity."""
 LEAST_HISTORY = 3
 """Events per value from which an entity has a history worth reading."""
 NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
-"""Words in a column's name that say that its numbers name things."""
+"""Words at the end of a column's name that say that its numbers name things."""
 
 
 @dataclass(frozen=True)
 class DraftConfig:
     """Guess a schema from a file of events."""
 
-    input: tyro.conf.Positional[Path]
-    """The events: a .csv or .parquet file."""
+    input: tyro.conf.Positional[tuple[str, ...]]
+    """The events: files or patterns, as training.prepare takes them; all are read into memory."""
     out: Path = Path("schema.json")
     """Where to write the draft; a file that is there already stays."""
 
@@ -106,22 +112,27 @@ class Profile:
         return float(counts[fits].sum() / max(self.n, 1))
 
     @cached_property
-    def numbers(self) -> dict[float, int] | None:
-        """Rows per number in rising order; None unless all values are finite numbers."""
+    def numbers(self) -> dict[float, int]:
+        """Rows per finite number among its values, in rising order."""
         found: dict[float, int] = {}
         for text, count in self.counts.items():
-            try:
+            with suppress(ValueError):
                 number = float(text)
-            except ValueError:
-                return None
-            found[number] = found.get(number, 0) + count
-        return dict(sorted(found.items())) if found and all(map(np.isfinite, found)) else None
+                if np.isfinite(number):
+                    found[number] = found.get(number, 0) + count
+        return dict(sorted(found.items()))
+
+    @property
+    def number_share(self) -> float:
+        """Share of its values that are finite numbers."""
+        return sum(self.numbers.values()) / max(self.n, 1)
 
     @property
     def names_things(self) -> bool:
-        """Whether its name or its leading zeros say that its numbers are names."""
+        """Whether the last word of its name says that its numbers are names and none has a fraction, or zeros lead."""
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)
-        return any(word.lower() in NAMING_WORDS for word in words) or any(
+        says_so = bool(words) and words[-1].lower() in NAMING_WORDS
+        return (says_so and all(map(float.is_integer, self.numbers))) or any(
             re.match(r"0\d", text) for text in self.counts
         )
 
@@ -146,13 +157,16 @@ def draft_schema(frame: pl.DataFrame, name: str) -> tuple[dict[str, Any], list[G
             "no column holds ISO 8601 datetimes like 2026-01-29T08:00:00, and a log needs one that orders it; "
             f"the columns are {frame.columns}"
         )
-    order = max(dated, key=lambda p: p.n)  # the fewest blanks; of equals the first
+    # hardly more blanks than another; of these the one that changes most: a ticket is opened once
+    most = max(p.n for p in dated)
+    order = max(dated, key=lambda p: (p.n >= NEARLY_FULL * most, len(p.counts)))
     oldest_first = np.argsort([_sort_key(at) for at in order.datetimes], kind="stable")
     rank = np.empty_like(oldest_first)
     rank[oldest_first] = np.arange(len(rank))
     rows = np.argsort(rank[order.column.codes], kind="stable")
 
     guesses = [_guess(profile, order, rows) for profile in profiles.values()]
+    guesses = _without_clashes(guesses, order)
     guesses = _with_an_entity(guesses, profiles)
     streams = _streams(guesses, profiles)
     document: dict[str, Any] = {
@@ -187,12 +201,14 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
         return _guess_datetime(profile, order)
     if n_distinct == 1 and profile.n == len(rows):
         return left_out(f"it always says {next(iter(profile.counts))!r}")
-    if profile.numbers is not None and not profile.names_things:
-        is_whole = all(number == int(number) for number in profile.numbers)
+    if profile.number_share >= NEARLY_ALL and not profile.names_things:
+        is_all = profile.number_share == 1
+        others = f", but not {1 - profile.number_share:.1%} of them: those rows will be refused"
+        what = f"{values}, {'all ' if is_all else ''}numbers{'' if is_all else others}"
         if n_distinct > MAX_ENUM_VALUES:
-            return guess("number", f"{values}, all numbers; equally full buckets", edges=_edges(profile.numbers))
-        if not is_whole:
-            return guess("number", f"{values}, all numbers; a bucket for each", edges=list(profile.numbers))
+            return guess("number", f"{what}; equally full buckets", edges=_edges(profile.numbers))
+        if not (is_all and all(map(float.is_integer, profile.numbers))):
+            return guess("number", f"{what}; a bucket for each", edges=list(profile.numbers))
         texts = sorted(profile.counts, key=float)
         return guess("enum", f"{values}: few enough for a closed set", values=texts)
     if n_distinct <= MAX_ENUM_VALUES and not profile.names_things:
@@ -205,18 +221,42 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     return guess("id", f"{values}; {known:.0%} of the newest fifth occur before")
 
 
+def _without_clashes(guesses: Sequence[Guess], order: Profile) -> list[Guess]:
+    """The guesses without fields whose categories another one's bear the name of, or that are too many."""
+    taken = set(_categories(DatetimeField(name=order.name).model_dump()))
+    result = []
+    for guess in guesses:
+        if guess.field and guess.column != order.name:
+            names = set(_categories(guess.field))
+            if names & taken:
+                guess = guess._replace(field=None, reason=f"another column has a category {min(names & taken)!r}")
+            elif len(names | taken) > MAX_CATEGORIES:
+                guess = guess._replace(field=None, reason=f"an event has at most {MAX_CATEGORIES} categories")
+            else:
+                taken |= names
+        result.append(guess)
+    return result
+
+
+def _categories(field: dict[str, Any]) -> list[str]:
+    """Names of the categories that a field gives."""
+    if field["kind"] == "key":
+        return []
+    if field["kind"] == "datetime":
+        return [f"Time_{DatetimeField(**field).stem}_{part}" for part in DATETIME_PARTS]
+    return [field["name"]]
+
+
 def _guess_datetime(profile: Profile, order: Profile) -> Guess:
     if profile.is_zoned != order.is_zoned:
         has, lacks = (profile.name, order.name) if profile.is_zoned else (order.name, profile.name)
         return Guess(profile.name, None, f"{has} carries a zone and {lacks} does not; a log keeps to one convention")
     field = DatetimeField(name=profile.name)
-    if profile is not order and field.stem == DatetimeField(name=order.name).stem:
-        return Guess(profile.name, None, f"its categories would be named as those of {order.name}")
     reason = "ISO 8601 datetimes" + (" with a zone" if profile.is_zoned else "")
     if profile.datetime_share < 1:
         reason += f", but not {1 - profile.datetime_share:.1%} of them: those rows will be refused"
     if profile is order:
-        reason += "; orders the log, having the fewest blanks"
+        reason += "; orders the log: few blanks, many values"
     elif profile.n == order.n:
         reason += f"; order_by is this one, if it rather than {order.name} says when the event happened"
     return Guess(profile.name, field.model_dump(include={"name", "kind"}), reason)
@@ -279,7 +319,7 @@ def _streams(guesses: Sequence[Guess], profiles: dict[str, Profile]) -> list[dic
 
 
 def _stream_name(column: str, taken: Sequence[str]) -> str:
-    name = re.sub(r"[^A-Za-z0-9_]", "", column)
+    name = re.sub(r"[^A-Za-z0-9_]", "", column)[:MAX_STREAM_NAME]  # files are named for it
     if not re.match(r"[A-Za-z]", name):
         name = f"Stream{name}"
     while name in ("Time", *taken):
@@ -339,16 +379,18 @@ def run(config: DraftConfig, console: Console) -> None:
     """
     if config.out.exists():
         raise FileExistsError(f"{config.out} exists, perhaps corrected by hand; name another file with --out")
-    with console.status(f"reading {config.input}"):
-        document, guesses = draft_schema(read_table(config.input), config.input.stem)
-    config.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    paths = find_tables(config.input)
+    with console.status("reading"):
+        frame = pl.concat((read_table(path) for path in paths), how="diagonal_relaxed")
+        document, guesses = draft_schema(frame, paths[0].name.split(".")[0])
+    config.out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     print_guesses(document, guesses, console)
     if "time_zone" in document:
         console.print(f"Hours are read in {document['time_zone']}; set time_zone to where the clocks hang.")
     console.print(
         f"\nCorrect {config.out}: is order_by when it happened, is the focus what you want predicted, are kinds and "
         'edges right? Fields that name the same things (an actor, a recipient) share a "vocabulary". Then:\n'
-        f"  python -m training.prepare --schema {config.out} --input {config.input} --out log",
+        f"  python -m training.prepare --schema {config.out} --input {shlex.join(config.input)} --out log",
         soft_wrap=True,
         markup=False,
     )

@@ -133,7 +133,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     with console.status("writing the report"), write_directory(out, replaces=METRICS) as draft:
         (draft / METRICS).write_text(json.dumps(summary, allow_nan=False, indent=1), "utf-8")
         (draft / REPORT).write_text(render(summary, curves), "utf-8")
-    console.print(f"{out / METRICS}\n{out / REPORT}", soft_wrap=True, highlight=False)
+    console.print(f"{out / METRICS}\n{out / REPORT}", soft_wrap=True, highlight=False, markup=False)
     return summary
 
 

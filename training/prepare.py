@@ -43,14 +43,14 @@ class PrepareConfig:
     """Share of the events that follow, to choose by; the newest are left for the test."""
 
 
-def read_files(schema: Schema, names: Sequence[str]) -> Table:
-    """The rows of files, one file after the other.
+def read_files(schema: Schema, names: Sequence[str], but: Path) -> Table:
+    """The rows of files, one file after the other; ``but`` as in ``find_tables``.
 
     Raises:
         ValueError: a file is broken, or lacks a field that another one has.
         OSError: a file is missing.
     """
-    paths = find_tables(names)
+    paths = find_tables(names, but)
     columns = columns_of(paths[0])
     for path in paths[1:]:
         differs = set(columns).symmetric_difference(columns_of(path)) & set(schema.field_by_name)
@@ -88,7 +88,7 @@ def run(config: PrepareConfig, console: Console) -> None:
             report = write_log(
                 directory,
                 schema,
-                read_files(schema, config.input),
+                read_files(schema, config.input, but=refused),
                 config.train,
                 config.validation,
                 on_refused=write_refused,
@@ -108,8 +108,8 @@ def run(config: PrepareConfig, console: Console) -> None:
         draft.unlink(missing_ok=True)
     print_report(report, console)
     if report.refused_values:
-        console.print(f"All refused rows: {refused}", soft_wrap=True)
-    console.print(f"Prepared log: {config.out}", soft_wrap=True)
+        console.print(f"All refused rows: {refused}", soft_wrap=True, markup=False)
+    console.print(f"Prepared log: {config.out}", soft_wrap=True, markup=False)
 
 
 class _Bars:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 import polars as pl
+import polars.selectors as cs
 import zstandard
 
 HEADER_LINES = 1
@@ -20,8 +21,11 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 _OPEN = {".csv": open, ".csv.gz": gzip.open, ".csv.zst": zstandard.open}
 
 
-def find_tables(names: Sequence[str]) -> list[Path]:
+def find_tables(names: Sequence[str], but: Path | None = None) -> list[Path]:
     """The files that are named, in this order: a path, or a pattern whose matches come in the order of their names.
+
+    Args:
+        but: a file that no pattern means.
 
     Raises:
         ValueError: a file is of another kind, or named twice.
@@ -34,8 +38,10 @@ def find_tables(names: Sequence[str]) -> list[Path]:
         if not matches:
             raise FileNotFoundError(f"no file matches {name}; give .csv or .parquet files")
         for path in matches:
+            if is_pattern and but is not None and path.resolve() == but.resolve():
+                continue
             _suffix(path)
-            if path in found:
+            if path.resolve() in [other.resolve() for other in found]:
                 raise ValueError(f"{path} is named twice; each of its events would count twice")
             found.append(path)
     if not found:
@@ -65,7 +71,9 @@ def scan_table(path: Path, rows: int | None = None) -> Iterator[pl.DataFrame]:
     scan, is_csv = _scan(path), _suffix(path) != ".parquet"
     has_blank_ends = False
     try:
-        yield scan.clear().collect()  # the columns, also of a table without a row
+        columns = scan.clear().collect()  # also of a table without a row
+        _check_separator(path, columns.columns)
+        yield columns
         for batch in scan.collect_batches(chunk_size=rows, lazy=True):
             has_blank_ends |= is_csv and batch.width > 0 and batch.to_series(-1).has_nulls()
             yield batch
@@ -83,9 +91,18 @@ def columns_of(path: Path) -> list[str]:
         ValueError, OSError: as ``read_table``.
     """
     try:
-        return _scan(path).collect_schema().names()
+        names = _scan(path).collect_schema().names()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
+    _check_separator(path, names)
+    return names
+
+
+def _check_separator(path: Path, columns: Sequence[str]) -> None:
+    """Most programs that do not separate columns by commas do so by one of two others."""
+    for name, separator in (("semicolons", ";"), ("tabs", "\t")):
+        if _suffix(path) != ".parquet" and len(columns) == 1 and separator in columns[0]:
+            raise ValueError(f"{path} separates its columns by {name}; save it with commas")
 
 
 def count_rows(path: Path) -> int:
@@ -102,7 +119,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         raise FileNotFoundError(f"{path} is not a file; give a .csv or .parquet file")
     source = path.absolute()  # what looks like the address of a web page is a file as well
     if suffix == ".parquet":
-        return pl.scan_parquet(source, glob=False)
+        return pl.scan_parquet(source, glob=False).with_columns(cs.float().fill_nan(None))  # a blank, as pandas has it
     return pl.scan_csv(source, infer_schema=False, glob=False)
 
 
@@ -126,17 +143,39 @@ def _unreadable(path: Path, error: pl.exceptions.PolarsError | OSError) -> Value
         _check_widths(path)
     if isinstance(error, OSError) and error.errno:
         return error
+    if _suffix(path) != ".parquet" and (line := _lone_quote(path)):
+        return ValueError(f'{path}, line {line}: a " within a value that is not quoted; write "" in a quoted one')
     reason = str(error).strip().splitlines()[0]
     return ValueError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {reason}")
+
+
+def _lone_quote(path: Path) -> int | None:
+    """The first line of a CSV file with a quotation mark that neither begins, ends nor stands doubled in a value."""
+    read: list[str] = []
+
+    def lines(file: TextIO) -> Iterator[str]:
+        for line in file:
+            read.append(line)
+            yield line
+
+    with _open(path) as file:
+        rows = csv.reader(lines(file))
+        for values in rows:
+            text = "".join(read)
+            if any('"' in value and value.replace('"', '""') not in text for value in values):
+                return rows.line_num
+            read.clear()
+    return None
 
 
 def _check_widths(path: Path) -> None:
     """Every line of a CSV file has as many values as its header, or none at all.
 
     Raises:
-        ValueError: names the first line that differs.
+        ValueError: names the first line that differs, and says how many do.
     """
-    line = 1
+    line, first, wrong = 1, "", 0
+    csv.field_size_limit(2**31 - 1)  # a value may be long
     try:
         with _open(path) as file:
             lines = csv.reader(file, strict=True)
@@ -144,13 +183,16 @@ def _check_widths(path: Path) -> None:
             for values in lines:
                 line = lines.line_num
                 if len(values) not in (0, width):
-                    raise ValueError(f"{path}, line {line}: {len(values)} values, but the header names {width} columns")
+                    first = first or f"line {line}: {len(values)} values, but the header names {width} columns"
+                    wrong += 1
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
         raise ValueError(f"{path}, after line {line}: {error}") from None
     except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} cannot be decompressed: {error}") from None
+    if wrong:
+        raise ValueError(f"{path}, {first}" + (f"; {wrong:,} such lines in all" if wrong > 1 else ""))
 
 
 def _open(path: Path) -> TextIO:

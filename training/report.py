@@ -176,14 +176,14 @@ def final_table(console: Console, log: EventLog, positions: np.ndarray, result: 
         box=box.SIMPLE_HEAD,  # narrow enough for 80 columns
         pad_edge=False,
     )
-    table.add_column("category", no_wrap=True, min_width=max(len(c.name) for c in log.schema.categories))
+    table.add_column("category", overflow="fold")  # a long name takes lines, so that figures stay whole
     for name in ("nll", "model", *baselines):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for c, category in enumerate(log.schema.categories):
         model = result.top1[c] * 100
         best = max((column[c] for column in baselines.values()), default=100.0)
         table.add_row(
-            category.name,
+            escape(category.name),
             f"{result.nll[c]:.3f}",
             f"[bold]{model:.2f}[/bold]" if model > best else f"{model:.2f}",
             *(f"{column[c]:.2f}" for column in baselines.values()),

@@ -117,12 +117,12 @@ def train(config: TrainConfig) -> Evaluation | None:
         with status("measuring on the test part"):
             result = evaluate(model, trainer.test, positions, trainer.device)
         metrics["test"] = asdict(result)
-        if trainer.rank == 0:
-            final_table(Console(), trainer.log, positions, result)
-    else:
-        console.print("the test part holds no event with a predecessor; nothing to measure on")
     if trainer.rank == 0:
         trainer.directory.write("best", replace(best, model=model, metrics=metrics), is_final=True)
+        if result is None:
+            console.print("the test part holds no event with a predecessor; nothing to measure on")
+        else:
+            final_table(Console(), trainer.log, positions, result)
     return result
 
 

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.event_log import EventLog, Part
 from eventmodel.model import EventModel
-from training.detection import Detection, detect, read_labels
+from training.detection import Detection, check_labels, detect, read_labels
 from training.errors import exit_on_user_error
 from training.evaluation import choose
 from training.event_scores import score_events
@@ -55,6 +55,8 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if self.out.suffix not in FORMATS:
             raise ValueError(f"--out {self.out} must end in {' or '.join(FORMATS)}")
+        if self.out.is_dir():
+            raise ValueError(f"--out {self.out} is a directory; name a file")
 
 
 @dataclass
@@ -98,6 +100,8 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
             "name another --part, or prepare a longer log"
         )
     positions = choose(sampler, len(sampler))
+    if labelled is not None:  # said before the work, not after
+        check_labels(log, positions, labelled)
     device = device_of(config.device)
     n, n_categories = len(positions), len(log.schema.categories)
     summary = Summary(np.empty(n), np.empty((n, n_categories), bool), np.empty(n), np.empty(n), pl.DataFrame())
@@ -135,6 +139,7 @@ def _frames(
 def _most_unusual(most: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """The most unusual of some events and these, each as unusual as to the one that expected it most."""
     events = rows.sort("unusual").unique("row", keep="first", maintain_order=True)
+    events = events.filter(pl.col("unusual").is_finite())  # the others hold nothing that training showed
     return pl.concat([most, events], how="diagonal").sort("unusual", descending=True).head(MOST)
 
 
@@ -150,7 +155,7 @@ def main() -> None:
         config = tyro.cli(ScoreConfig, prog="python -m training.score")
         summary, found = score_log(config, Console(stderr=True))
         print_report(summary.joint, summary.most, found, Console())
-        Console(stderr=True).print(f"{config.out}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(str(config.out), soft_wrap=True, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ time            ISO 8601
 joint_surprise  nats, along the chain
 unusual         how far the most unusual category is above its expected surprise, in standard
                 deviations, given the event's earlier categories (eventmodel/surprise.py); values that
-                training never showed are left out, and minus infinity is an event of nothing else
+                training never showed are left out, and minus infinity is an event of nothing else:
+                of that, the next four columns are null
 most_unusual    which category that is
 value, usual    what it was, and what was most probable; null is unknown
 chance          probability of that value, given the event's earlier categories
@@ -22,7 +23,6 @@ import polars as pl
 
 from eventmodel.event_log import EventLog
 from training.event_scores import EventScores
-from training.example import entity_name
 
 FORMATS = (".csv", ".parquet")
 FIRST_COLUMNS = ("row", "focus", "time", "joint_surprise", "unusual", "most_unusual", "value", "usual", "chance")
@@ -39,9 +39,10 @@ def to_frame(log: EventLog, scores: EventScores) -> pl.DataFrame:
     most = scores.unusual.argmax(1)
     at = np.arange(len(row)), most
     names = [codec.names[c] for c in most]
+    is_any = np.isfinite(scores.unusual[at])
     columns: dict[str, object] = {
         "row": row,
-        "focus": [entity_name(log, schema.focus, int(entity)) for entity in focus],
+        "focus": [index.name(int(entity)) for entity in focus],
         "time": [codec.iso(codec.at_timestamp(int(time))) for time in log.events.timestamp[row]],
         "joint_surprise": -scores.chain_log_prob.sum(1),
         "unusual": scores.unusual[at],
@@ -53,7 +54,9 @@ def to_frame(log: EventLog, scores: EventScores) -> pl.DataFrame:
     for c, category in enumerate(schema.categories):
         columns[f"surprise_{category.name}"] = -scores.log_prob[:, c]
         columns[f"probability_{category.name}"] = np.exp(scores.log_prob[:, c])
-    return pl.DataFrame(columns, schema_overrides={"value": pl.String, "usual": pl.String})
+    table = pl.DataFrame(columns, schema_overrides={"value": pl.String, "usual": pl.String})
+    of_most = pl.col("most_unusual", "value", "usual", "chance")
+    return table.with_columns(pl.when(pl.Series(is_any)).then(of_most).name.keep())
 
 
 def write_frames(frames: Iterable[pl.DataFrame], out: Path) -> None:
@@ -69,9 +72,11 @@ def write_frames(frames: Iterable[pl.DataFrame], out: Path) -> None:
     # beside the file, so that the last step is a change of name
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as directory:
         parts = Path(directory)
+        written = []
         for number, frame in enumerate(_grouped(frames)):
-            frame.write_parquet(parts / f"{number:09d}.parquet")
-        table = pl.scan_parquet(parts / "*.parquet")
+            written.append(parts / f"{number:09d}.parquet")
+            frame.write_parquet(written[-1])
+        table = pl.scan_parquet(written, glob=False)
         draft = parts / out.name
         if out.suffix == ".csv":
             table.sink_csv(draft)

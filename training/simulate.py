@@ -79,6 +79,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -105,7 +106,7 @@ class SimulateConfig:
     """Simulate a workforce log, and compute the loss that no model can beat on it."""
 
     out: Path
-    """Where to write the log; the suffix .csv or .parquet decides the format of all tables."""
+    """Where to write the log, a new file; the suffix .csv or .parquet decides the format of all tables."""
     employees: int = 500
     """People, managers apart."""
     sites: int = 12
@@ -121,6 +122,8 @@ class SimulateConfig:
     def __post_init__(self) -> None:
         if self.out.suffix not in (".csv", ".parquet"):
             raise ValueError(f"{self.out} must end in .csv or .parquet")
+        if self.out.exists():
+            raise ValueError(f"{self.out} exists, and may be your own; remove it, or write --out elsewhere")
         if not self.out.parent.is_dir():  # said before the work, not after
             raise ValueError(f"{self.out.parent} is not a directory; make it, or write --out elsewhere")
         if self.employees < 1:
@@ -201,18 +204,21 @@ def summary(config: SimulateConfig, found: Simulation) -> dict[str, object]:
 
 
 def save(config: SimulateConfig, found: Simulation) -> None:
-    """Write the log, and beside it the anomalies and the oracle.
+    """Write the log, and beside it the anomalies and the oracle: all of them, or none.
 
     Raises:
         OSError: ``config.out`` cannot be written.
     """
-    out, people = config.out, found.world.people
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows = found.coverage.rows
-    _write(log_frame(people, found.events), out)
-    _write(anomaly_frame(found.events), beside(out, "anomalies"))
-    _write(oracle_frame(people, rows, found.events.employee[rows], found.likelihood), beside(out, "oracle"))
-    beside(out, "oracle").with_suffix(".json").write_text(json.dumps(summary(config, found), indent=2) + "\n", "utf-8")
+    people, rows = found.world.people, found.coverage.rows
+    with TemporaryDirectory(prefix=f".{config.out.name}.", dir=config.out.parent) as directory:
+        out = Path(directory) / config.out.name
+        _write(anomaly_frame(found.events), beside(out, "anomalies"))
+        _write(oracle_frame(people, rows, found.events.employee[rows], found.likelihood), beside(out, "oracle"))
+        text = json.dumps(summary(config, found), indent=2) + "\n"
+        beside(out, "oracle").with_suffix(".json").write_text(text, "utf-8")
+        _write(log_frame(people, found.events), out)
+        for draft in sorted(out.parent.iterdir(), key=lambda draft: draft == out):  # the log last: then all is there
+            draft.replace(config.out.with_name(draft.name))
 
 
 def beside(out: Path, what: str) -> Path:

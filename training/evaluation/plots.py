@@ -5,6 +5,7 @@ Colours are of Okabe and Ito's palette, told apart by every kind of colour visio
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
     "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a name may hold dollars
     "svg.hashsalt": "evaluation",  # the same figures give the same file
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
@@ -138,5 +140,7 @@ def _open(axes: Axes) -> None:
 
 def _data_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has it
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -237,7 +237,8 @@ def _merge(
         for stream in keyed:
             known = schema.key_category(stream) is not None
             ids_of_names = id_of[names_of[stream.name]][:-1] if known else np.zeros(n_names[stream.name], np.int32)
-            log.index(stream.name, ids_of_names, partial(advance, f"indexing {stream.name}"))
+            names = list(reader.numbers[names_of[stream.name]])
+            log.index(stream.name, names, ids_of_names, partial(advance, f"indexing {stream.name}"))
         log.finish(vocabularies, *ends[:2])
         entities = {stream.name: log.entities(stream.name) for stream in keyed}
     utc_offset = np.load(array_path(directory, "events.utc_offset"), "r")
