@@ -191,7 +191,9 @@ def measure_horizon(config: EngineBenchmark, bundle: Bundle, backend: BackendNam
     states = engine._states.encode(streams)
     measured = {"with marginals": engine}
     if backend == "onnx":
-        measured["transformer alone"] = Engine(bundle.codec, bundle.config, TransformerAlone(bundle, config), 0)
+        measured["transformer alone"] = Engine(
+            bundle.codec, bundle.config, TransformerAlone(bundle, config), 0, bundle.months
+        )
     variants = [variant for e in measured.values() for variant in _horizon(e, bundle.max_horizon, states, inputs)]
     seconds = iter(median_seconds(variants, max(config.rounds // 2, 1)))
     read = bundle.config.focus_events + 1 + np.arange(bundle.max_horizon)

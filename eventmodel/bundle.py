@@ -15,7 +15,7 @@ from eventmodel.config import ModelConfig
 from eventmodel.event_log import history_length
 from eventmodel.schema import Schema, Stream, explain
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 HEADER = "bundle.json"
 
 
@@ -31,6 +31,8 @@ class Bundle:
     schema: Schema
     vocabularies: Vocabularies
     config: ModelConfig
+    months: tuple[int, ...]
+    """Of the datetime that orders the log, those that training has shown."""
     metrics: dict[str, Any]
     """Of the checkpoint, as training measured them."""
     versions: dict[str, str]
@@ -70,6 +72,7 @@ def write_bundle(bundle: Bundle, draft: Path) -> None:
         "schema": bundle.schema.model_dump(mode="json"),
         "vocabularies": {name: list(values) for name, values in bundle.vocabularies.items()},
         "model": bundle.config.to_dict(),
+        "months": bundle.months,
         "metrics": bundle.metrics,
         "versions": bundle.versions,
         "parity": bundle.parity,
@@ -101,6 +104,7 @@ def load_bundle(path: Path) -> Bundle:
             schema=Schema.model_validate(header["schema"]),
             vocabularies=header["vocabularies"],
             config=ModelConfig.from_dict(header["model"]),
+            months=tuple(header["months"]),
             metrics=header["metrics"],
             versions=header["versions"],
             parity=header["parity"],

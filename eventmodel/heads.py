@@ -21,25 +21,13 @@ from torch import Tensor, nn
 
 from eventmodel.harmonics import OrderedRows
 from eventmodel.layers import RMSNorm
-from eventmodel.schema import Category
+from eventmodel.schema import Category, siblings
 
 _NEVER = -1e4
 """A log-weight that is zero in every precision, and whose gradient is not NaN."""
 
 MARGINAL, CHAIN = 0, 1
 """Rows of the temperatures: categories on their own, and given the event's earlier ones."""
-
-
-def siblings(categories: tuple[Category, ...]) -> tuple[tuple[int, ...], ...]:
-    """Per category, those whose ids mean the same: of one vocabulary, or one part of a datetime."""
-
-    def meaning(category: Category) -> tuple[str | None, str]:
-        # a vocabulary may bear the name of a category that is not its own
-        is_alone = category.vocabulary is None and category.part is None
-        return (category.name if is_alone else category.vocabulary, category.part or category.kind)
-
-    meanings = [meaning(category) for category in categories]
-    return tuple(tuple(i for i, other in enumerate(meanings) if other == own) for own in meanings)
 
 
 class HeadOutput(NamedTuple):

@@ -90,6 +90,16 @@ class EventModel(nn.Module):
         self.heads.start_from_frequencies(counts)
         self.events.read_unseen_as_unknown(counts)
 
+    @property
+    def months(self) -> tuple[int, ...]:
+        """Of the datetime that orders the log, those that training has shown."""
+        first = [category.field for category in self.schema.categories].index(self.schema.order_by)
+        ids = torch.zeros(self.sizes[first], len(self.sizes), dtype=torch.int64, device=self.heads.temperature.device)
+        ids[:, first] = torch.arange(len(ids))
+        return tuple(
+            month for month, is_seen in enumerate(self.events.is_seen(ids)[:, first].tolist()) if month and is_seen
+        )
+
     def encode(self, stream: str, batch: StreamBatch) -> Tensor:
         """States (E, D) of one kind's histories: the vector at the last real event."""
         states: Tensor = self.streams[stream](self.events(batch.ids, batch.gap, batch.weekday), batch.length)

@@ -223,6 +223,18 @@ class Schema(_Strict):
         return tuple(dict.fromkeys(c.vocabulary for c in self.categories if c.vocabulary))
 
 
+def siblings(categories: tuple[Category, ...]) -> tuple[tuple[int, ...], ...]:
+    """Per category, those whose ids mean the same: of one vocabulary, or one part of a datetime."""
+
+    def meaning(category: Category) -> tuple[str | None, str]:
+        # a vocabulary may bear the name of a category that is not its own
+        is_alone = category.vocabulary is None and category.part is None
+        return (category.name if is_alone else category.vocabulary, category.part or category.kind)
+
+    meanings = [meaning(category) for category in categories]
+    return tuple(tuple(i for i, other in enumerate(meanings) if other == own) for own in meanings)
+
+
 def builtin_schemas() -> list[str]:
     """Names of the schemas that come with the package."""
     return sorted(

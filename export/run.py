@@ -70,6 +70,7 @@ def export(config: ExportConfig, console: Console) -> Bundle:
             schema=checkpoint.codec.schema,
             vocabularies=checkpoint.codec.vocabularies,
             config=model.config,
+            months=model.months,
             metrics=checkpoint.metrics,
             versions={module.__name__: module.__version__ for module in (torch, onnx, onnxruntime, numpy)},
             parity=parity,

@@ -86,6 +86,7 @@ def write_example(path: Path, schema: dict[str, Any] = SCHEMA, **changes: Any) -
         "schema": Schema.model_validate(schema),
         "vocabularies": {"people": ["ann", "bob", "cid"], "Site": [f"s{i}" for i in range(1, 12)]},
         "config": ModelConfig(context_length=6, target_length=4),
+        "months": tuple(range(1, 13)),
         "metrics": {},
         "versions": {},
         "parity": {"onnx": 0.0},

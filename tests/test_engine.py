@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,9 +149,42 @@ def test_a_generated_moment_is_the_nearest_that_is_not_past(
     at = [i for i, c in enumerate(bundle.schema.categories) if c.field == bundle.schema.order_by]
     event[at] = ids
     everything = np.ones(sum(bundle.codec.sizes), bool)
-    settled, found = calendar.settle(event, bundle.codec.moment(now).timestamp, everything)
+    nothing_read = np.zeros((3, len(event)), np.int32)
+    settled, found = calendar.settle(event, bundle.codec.moment(now).timestamp, everything, nothing_read)
     assert bundle.codec.iso(found) == moment
     assert tuple(settled[at]) == (found.wall.month, found.wall.day, found.wall.hour + 1, found.wall.minute + 1)
+
+
+@pytest.mark.parametrize(
+    ("month", "read", "allowed", "moment"),
+    [
+        (2, 0, None, "2025-09-01T08:00:00"),  # September was never shown: it is not August any more, and the 1st
+        (8, 0, None, "2025-09-01T08:00:00"),
+        (12, 12, None, "2025-12-01T08:00:00"),  # copied from an event read, as from a plan
+        (2, 0, 2, "2026-02-01T08:00:00"),  # asked for
+        (8, 8, None, "2025-09-01T08:00:00"),
+    ],
+)
+def test_a_month_that_no_month_leads_to_is_believed_where_it_was_copied_or_asked_for(
+    bundle: Bundle, month: int, read: int, allowed: int | None, moment: str
+) -> None:
+    calendar = Calendar(bundle.codec, range(1, 9))  # a training part from January to August
+    starts = np.cumsum((0, *bundle.codec.sizes))
+    at = [i for i, c in enumerate(bundle.schema.categories) if c.field == bundle.schema.order_by]
+    event = np.ones(len(bundle.schema.categories), np.int64)
+    event[at] = (month, 1, 9, 1)
+    events_read = np.zeros((3, len(event)), np.int32)
+    events_read[1, at[0]] = read
+    mask = np.ones(starts[-1], bool)
+    if allowed is not None:
+        mask[starts[at[0]] : starts[at[0] + 1]] = np.arange(13) == allowed
+    _, found = calendar.settle(event, bundle.codec.moment("2025-08-31T12:00:00").timestamp, mask, events_read)
+    assert bundle.codec.iso(found) == moment
+
+
+def test_a_model_knows_the_months_that_its_training_part_shows(run_directory: Path, small_log: EventLog) -> None:
+    shown = {small_log.codec.at_timestamp(int(t)).wall.month for t in small_log.events.timestamp[: small_log.train_end]}
+    assert set(load_checkpoint(run_directory / "best").model.months) == shown
 
 
 def test_only_allowed_values_have_a_probability(engine: Engine, queries: list[Query]) -> None:

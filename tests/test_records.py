@@ -33,7 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def of_log(small_log: EventLog) -> Bundle:
     """A bundle of ``small_log``, without its model."""
     return Bundle(
-        Path(), "small", "0", small_log.schema, small_log.vocabularies, TINY, {}, {}, parity={}, example={}
+        Path(), "small", "0", small_log.schema, small_log.vocabularies, TINY, (), {}, {}, parity={}, example={}
     )  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 """From the ids of a generated datetime to a moment that can be."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
 
-from eventmodel.calendar import datetime_ids, first_wall, next_wall
+from eventmodel.calendar import MONTHS, datetime_ids, first_wall, next_wall
 from eventmodel.codec import Codec, Moment
 
 _MINUTE = timedelta(minutes=1)
@@ -20,13 +20,16 @@ class Clock:
     ``allowed`` says otherwise.
     """
 
-    def __init__(self, codec: Codec, not_before: int, allowed: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, codec: Codec, not_before: int, allowed: Sequence[np.ndarray], believed: Container[int] = MONTHS
+    ) -> None:
         """
         Args:
             not_before: microseconds.
             allowed: of month, day, hour and minute, a mask (bool) over the ids.
+            believed: the months that, where they are chosen, are meant.
         """
-        self._codec, self._allowed = codec, allowed
+        self._codec, self._allowed, self._believed = codec, allowed, believed
         self._earliest = codec.at_timestamp(not_before)
         self._known: dict[tuple[int, ...], Moment] = {}
 
@@ -38,7 +41,7 @@ class Clock:
         return self._known[key]
 
     def _settle(self, month: int, day: int, hour: int, minute: int) -> Moment:
-        wall = next_wall(self._earliest.wall, month, day, hour, minute)
+        wall = next_wall(self._earliest.wall, month, day, hour, minute, self._believed)
         if wall is None or not all(mask[i] for mask, i in zip(self._allowed, datetime_ids(wall), strict=True)):
             return self._first
         return self._moment(wall) or self._first

@@ -99,6 +99,11 @@ class Decoding:
         return self.length * int(self._native["keys"].shape[2])
 
     @property
+    def read(self) -> np.ndarray:
+        """(B, Q, C) int32: the events read so far, among which copying chooses; zeros for padding."""
+        return self._host["source_ids"][:, : self.length]
+
+    @property
     def log_probs(self) -> np.ndarray:
         """(B, V) float32: each category's distribution on its own, of the next event."""
         return self._backend.host(self._native["log_probs"])

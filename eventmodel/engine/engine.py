@@ -1,13 +1,14 @@
 """The engine: a batch of queries to their answers, on any backend."""
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
 from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.bundle import Bundle
+from eventmodel.calendar import MONTHS
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.engine.backend import Backend, Native, graph_names
@@ -31,12 +32,21 @@ class Engine:
     """Answers queries with one model. Not for several threads at a time."""
 
     def __init__(
-        self, codec: Codec, config: ModelConfig, backend: Backend, state_cache_bytes: int = STATE_CACHE_BYTES
+        self,
+        codec: Codec,
+        config: ModelConfig,
+        backend: Backend,
+        state_cache_bytes: int = STATE_CACHE_BYTES,
+        months: Collection[int] = MONTHS,
     ) -> None:
+        """
+        Args:
+            months: of the ordering datetime, which training has shown.
+        """
         self.codec, self.config = codec, config
         self._backend = backend
         self._states = StateEncoder(backend, config.d_model, state_cache_bytes)
-        self._calendar = Calendar(codec)
+        self._calendar = Calendar(codec, months)
         schema = codec.schema
         self._starts = np.cumsum((0, *codec.sizes))  # (C + 1,)
         self._focus = [stream.name for stream in schema.streams].index(schema.focus)
@@ -117,8 +127,9 @@ class Engine:
             self._observe(drafts, decoding, rows)
             rollouts = [row.rollout for row in rows]
             step = choose(decoding, rollouts, self._possible)
-            for rollout, ids, log_prob in zip(rollouts, step.chosen, step.log_prob.sum(1), strict=True):
-                settled, moment = self._calendar.settle(ids, rollout.timestamp, rollout.allowed)
+            of_rollout = zip(rollouts, step.chosen, step.log_prob.sum(1), decoding.read, strict=True)
+            for rollout, ids, log_prob, read in of_rollout:
+                settled, moment = self._calendar.settle(ids, rollout.timestamp, rollout.allowed, read)
                 rollout.take(settled, float(log_prob), moment)
             for row in rows:
                 if row.rollout.is_done:
@@ -166,8 +177,8 @@ class Engine:
         events = sample_events(decoding, rows, allowed & self._possible, seeds)
         return np.stack(
             [
-                self._calendar.moments(sample, int(time), mask)
-                for sample, time, mask in zip(events, not_before, allowed, strict=True)
+                self._calendar.moments(sample, int(time), mask, read)
+                for sample, time, mask, read in zip(events, not_before, allowed, decoding.read[rows], strict=True)
             ]
         )
 
@@ -275,7 +286,7 @@ def open_engine(
     if backend == "auto":
         backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
     opened = _open_backend(bundle, backend, device, threads)
-    return Engine(bundle.codec, bundle.config, opened, state_cache_bytes)
+    return Engine(bundle.codec, bundle.config, opened, state_cache_bytes, bundle.months)
 
 
 def _has_gpu() -> bool:

@@ -1,16 +1,18 @@
 """Rollouts: events that are generated one after the other, each read before the next one is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 import numpy as np
 
-from eventmodel.calendar import datetime_ids, last_day
+from eventmodel.calendar import MONTHS, datetime_ids, last_day
 from eventmodel.codec import MICROSECONDS, Codec, Moment
 from eventmodel.engine.clock import Clock
 from eventmodel.engine.decoding import ChainStep, Decoding
 from eventmodel.engine.noise import ROLLOUTS, gumbel
 from eventmodel.engine.query import Query
 from eventmodel.event_log import gap_bucket, weekday
+from eventmodel.schema import siblings
 
 
 class Rollout:
@@ -98,8 +100,12 @@ def read_back(decoding: Decoding, rollouts: Sequence[Rollout]) -> None:
 class Calendar:
     """Makes what the chain chose an event that can be: its datetimes exist, and time moves forward."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+    def __init__(self, codec: Codec, months: Collection[int] = MONTHS) -> None:
+        """
+        Args:
+            months: of the ordering datetime, which training has shown.
+        """
+        self._codec, self._shown = codec, frozenset(months)
         self._starts = np.cumsum((0, *codec.sizes))
         fields: dict[str, list[int]] = {}
         for c, category in enumerate(codec.schema.categories):
@@ -107,19 +113,25 @@ class Calendar:
                 fields.setdefault(category.field, []).append(c)
         self._order = fields.pop(codec.schema.order_by)
         self._others = list(fields.values())
+        self._months = list(siblings(codec.schema.categories)[self._order[0]])
 
-    def clock(self, not_before: int, allowed: np.ndarray) -> Clock:
-        """Of events that are not before a moment (microseconds); allowed (V,) bool."""
-        return Clock(self._codec, not_before, [self._mask(c, allowed) for c in self._order])
+    def clock(self, not_before: int, allowed: np.ndarray, read: np.ndarray) -> Clock:
+        """Of events that are not before a moment (microseconds); allowed (V,) bool; events read (Q, C)."""
+        masks = [self._mask(c, allowed) for c in self._order]
+        # a month that was asked for is meant
+        believed = self._believed(not_before, read) if masks[0].all() else MONTHS
+        return Clock(self._codec, not_before, masks, believed)
 
-    def moments(self, ids: np.ndarray, not_before: int, allowed: np.ndarray) -> np.ndarray:
-        """When events (n, C) that were chosen take place: (n,) int64 microseconds."""
-        clock = self.clock(not_before, allowed)
+    def moments(self, ids: np.ndarray, not_before: int, allowed: np.ndarray, read: np.ndarray) -> np.ndarray:
+        """When events (n, C) that were chosen take place: (n,) int64 microseconds; the rest as for ``clock``."""
+        clock = self.clock(not_before, allowed, read)
         return np.array([clock.settle(event).timestamp for event in ids[:, self._order]], np.int64)
 
-    def settle(self, ids: np.ndarray, not_before: int, allowed: np.ndarray) -> tuple[np.ndarray, Moment]:
-        """One event (C,) with the ids that it takes place with, and its moment."""
-        moment = self.clock(not_before, allowed).settle(ids[self._order])
+    def settle(
+        self, ids: np.ndarray, not_before: int, allowed: np.ndarray, read: np.ndarray
+    ) -> tuple[np.ndarray, Moment]:
+        """One event (C,) with the ids that it takes place with, and its moment; the rest as for ``clock``."""
+        moment = self.clock(not_before, allowed, read).settle(ids[self._order])
         settled = ids.astype(np.int32)
         settled[self._order] = datetime_ids(moment.wall)
         for month, day, *_ in self._others:
@@ -128,6 +140,20 @@ class Calendar:
                 days = np.flatnonzero(self._mask(day, allowed)[: last + 1])
                 settled[day] = days[-1] if len(days) else 0
         return settled, moment
+
+    def _believed(self, not_before: int, read: np.ndarray) -> Collection[int]:
+        """The months that are meant where they are chosen.
+
+        A month that training has never shown can only be copied from the events read. So where the next
+        month is such a one, what is chosen in its place from the vocabulary says no more than that this
+        month is over. A month is believed if it stands in an event read, or if training has shown every
+        month from now on to it.
+        """
+        if len(self._shown) == len(MONTHS):
+            return MONTHS
+        now = self._codec.at_timestamp(not_before).wall.month
+        ahead = [(now - 1 + k) % 12 + 1 for k in range(12)]
+        return {*takewhile(self._shown.__contains__, ahead), *read[:, self._months].flat}
 
     def _mask(self, category: int, allowed: np.ndarray) -> np.ndarray:
         return allowed[self._starts[category] : self._starts[category + 1]]
