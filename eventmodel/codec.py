@@ -99,7 +99,10 @@ class _IdCoder:
         self._ids |= {value: id_ for id_, value in enumerate(values, start=1)}
 
     def encode(self, value: object) -> tuple[int]:
-        return (self._ids.get(text_of(value), 0),)
+        id_ = self._ids.get(text_of(value), 0)
+        if not id_ and isinstance(value, bool | np.bool_):  # as the programs that write CSV files spell it
+            id_ = next((self._ids[name] for name in (str(value), str(value).upper()) if name in self._ids), 0)
+        return (id_,)
 
     def look_up(self, values: Iterable[object]) -> Iterable[int]:
         """The ids of names and blanks; -1 for what is unknown or no text."""

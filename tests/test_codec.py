@@ -46,6 +46,14 @@ def test_a_name_is_text_and_a_number_its_decimal_text(value, text):
     assert text_of(value) == text
 
 
+@pytest.mark.parametrize("spelt", [("false", "true"), ("False", "True"), ("FALSE", "TRUE")])
+def test_a_boolean_is_the_value_that_the_log_spells_in_its_own_way(tiny_schema, spelt):
+    schema = tiny_schema.model_dump(mode="json")
+    schema["fields"].append({"name": "IsVip", "kind": "enum", "values": list(spelt)})
+    codec = make_codec(Schema.model_validate(schema))
+    assert [codec.encode_value("IsVip", value) for value in (False, True, np.True_)] == [(1,), (2,), (2,)]
+
+
 @pytest.mark.parametrize("value", [{}, [], float("nan"), float("inf"), b"x"])
 def test_what_cannot_name_anything_is_an_error(value):
     with pytest.raises(ValueError, match="string"):

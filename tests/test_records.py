@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,17 @@ def test_now_is_the_latest_record_unless_it_is_given(bundle: Bundle) -> None:
     records = [event(9, "bob"), event(3)]
     assert build_request(bundle, records, "ann")["now"] == "2026-01-29T08:09:00"
     assert build_request(bundle, records, "ann", datetime(2026, 1, 29, 8, 5))["now"] == "2026-01-29T08:05:00"
+
+
+def test_a_request_of_decimals_is_json(bundle: Bundle) -> None:
+    document = build_request(bundle, [event(0, Hours=Decimal("4.25"))], "ann")
+    assert "4.25" in json.dumps(document)
+
+
+def test_records_that_name_no_focus_at_all_are_told_so(bundle: Bundle) -> None:
+    with pytest.raises(RequestError) as caught:
+        build_request(bundle, {"EventDatetime": ["2026-01-29T08:00:00"]}, "ann")
+    assert (caught.value.code, caught.value.hint) == ("unknown_focus", "Give records that name it.")
 
 
 def test_datetimes_of_a_zoned_log_are_written_with_their_offset(tmp_path: Path) -> None:

@@ -105,7 +105,11 @@ def test_the_last_table_shows_names_and_figures_whole_at_the_width_of_a_terminal
     final_table(Console(file=shown, width=80), log, positions, result)
     assert "Dose [/d]" in shown.getvalue()
     assert "…" not in shown.getvalue()
-    assert shown.getvalue().replace("\n", "").count("n" * 20) >= 1
+    assert "n" * 20 in shown.getvalue()
+    assert "Time_Reference_Minute" in shown.getvalue()
+    figures = next(line for line in shown.getvalue().splitlines() if "Time_Reference_Minute" in line).split()[1:]
+    assert len(figures) == 5
+    assert all(len(figure.split(".")[1]) in (2, 3) for figure in figures)  # none is cut
 
 
 def test_a_table_that_cannot_be_shown_costs_no_result(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

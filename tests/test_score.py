@@ -17,6 +17,7 @@ from eventmodel.engine import open_engine
 from eventmodel.event_log import EventLog, StreamIndex
 from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
+from training import prepare
 from training.average_precision import average_precision
 from training.detection import detect, per_event, read_labels
 from training.evaluation import choose
@@ -288,8 +289,23 @@ def test_a_directory_is_no_file_to_write(run_directory: Path, log_directory: Pat
 def test_another_log_s_checkpoint_is_refused(run_directory: Path, small_log: EventLog, tmp_path: Path) -> None:
     vocabularies = dict(small_log.vocabularies) | {"LocationRecordId": ["elsewhere"]}
     replace(small_log, vocabularies=vocabularies).save(tmp_path / "log")
-    with pytest.raises(ValueError, match="another log"):
+    with pytest.raises(ValueError, match=r"knows other names than .*training\.prepare --schema"):
         score_log(config(run_directory, tmp_path / "log", tmp_path / "out.csv"), QUIET)
+
+
+def test_events_that_are_newer_than_the_training_are_scored_once_they_are_prepared_for_its_model(
+    run_directory: Path, small_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    newer = small_frame.sort("EventDatetime").tail(300).with_columns(ActorRecordId=pl.lit("newcomer"))
+    newer.write_csv(tmp_path / "newer.csv")
+    checkpoint = str(run_directory / "best")
+    prepare.run(prepare.PrepareConfig(checkpoint, (str(tmp_path / "newer.csv"),), tmp_path / "log"), QUIET)
+    log = EventLog.load(tmp_path / "log")
+    assert log.codec.vocabularies == load_checkpoint(run_directory / "best").codec.vocabularies
+    score_log(config(run_directory, tmp_path / "log", tmp_path / "scores.csv", part="all"), QUIET)
+    found = pl.read_csv(tmp_path / "scores.csv")
+    assert found.height > 250
+    assert "newcomer" in set(found["focus"])
 
 
 def test_a_part_without_an_event_to_score_names_the_fix(

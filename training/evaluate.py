@@ -139,7 +139,10 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
 
 def _check_same(path: Path, checkpoint: Checkpoint, data: Path, log: EventLog) -> None:
     if checkpoint.codec.schema != log.schema or checkpoint.codec.vocabularies != log.codec.vocabularies:
-        raise ValueError(f"{path} was trained on another log than {data}; name its own with --data")
+        raise ValueError(
+            f"{path} knows other names than {data}, or has another schema; name the log that it was trained on with "
+            f"--data, or prepare a newer one for it: training.prepare --schema {path}"
+        )
 
 
 def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, oracle: Oracle | None) -> np.ndarray:

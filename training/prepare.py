@@ -16,6 +16,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from eventmodel.codec import Vocabularies
 from eventmodel.directory import write_directory
 from eventmodel.event_log import HEADER
 from eventmodel.schema import Schema, load_schema
@@ -30,7 +31,8 @@ class PrepareConfig:
     """Turn files of events into the log that training reads."""
 
     schema: str
-    """A built-in schema (flights, workforce), or the path of a schema file."""
+    """A built-in schema (flights, workforce), the path of a schema file, or a checkpoint as RUN/best: then
+    the log is one to measure its model on, in that model's schema and with the names that it knows."""
     input: tuple[str, ...]
     """The events: .csv, .csv.gz, .csv.zst or .parquet files with a column per field of the schema;
     names, or patterns in quotes like "logs/*.csv.gz". They may be larger than memory."""
@@ -68,6 +70,16 @@ def read_files(schema: Schema, names: Sequence[str], but: Path) -> Table:
     return Table(columns, sum(map(count_rows, paths)), batches())
 
 
+def _schema_of(name: str) -> tuple[Schema, Vocabularies | None]:
+    """A schema, and of a checkpoint its vocabularies."""
+    if not Path(name).is_dir():
+        return load_schema(name), None
+    from eventmodel.checkpoint import load_checkpoint  # brings torch, which takes seconds
+
+    codec = load_checkpoint(Path(name)).codec
+    return codec.schema, codec.vocabularies
+
+
 def run(config: PrepareConfig, console: Console) -> None:
     """Prepare files and save the log, the refused rows beside it; print the report.
 
@@ -75,7 +87,7 @@ def run(config: PrepareConfig, console: Console) -> None:
         ValueError: the schema or a file is at fault.
         OSError: a file is missing, or ``config.out`` cannot be written or holds something else.
     """
-    schema = load_schema(config.schema)
+    schema, vocabularies = _schema_of(config.schema)
     refused = config.out.with_name(f"{config.out.name}.refused.csv")
     draft = config.out.with_name(f".{refused.name}.writing-{os.getpid()}")
 
@@ -91,6 +103,7 @@ def run(config: PrepareConfig, console: Console) -> None:
                 read_files(schema, config.input, but=refused),
                 config.train,
                 config.validation,
+                vocabularies=vocabularies,
                 on_refused=write_refused,
                 advance=bars.advance,
             )

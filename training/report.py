@@ -21,6 +21,8 @@ from training.evaluation import Evaluation
 from training.evaluation.baselines import CHEAP_BASELINES, score_baselines
 from training.state import Progress as RunProgress
 
+LONG_NAME = 30
+"""Letters of a category's name that stand in one line, of 80 with the figures; a longer one takes several."""
 COUNTABLE_EVENTS = 2_000_000
 """The longest log that the final table counts baselines on: they take some 100 bytes of memory per event."""
 
@@ -176,9 +178,10 @@ def final_table(console: Console, log: EventLog, positions: np.ndarray, result: 
         box=box.SIMPLE_HEAD,  # narrow enough for 80 columns
         pad_edge=False,
     )
-    table.add_column("category", overflow="fold")  # a long name takes lines, so that figures stay whole
+    longest = max(len(category.name) for category in log.schema.categories)
+    table.add_column("category", overflow="fold", width=min(longest, LONG_NAME))
     for name in ("nll", "model", *baselines):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+        table.add_column(name, justify="right", width=max(len("100.00"), *map(len, name.split())))
     for c, category in enumerate(log.schema.categories):
         model = result.top1[c] * 100
         best = max((column[c] for column in baselines.values()), default=100.0)

@@ -91,7 +91,10 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
     checkpoint = load_checkpoint(config.checkpoint)
     log = EventLog.load(config.data)
     if checkpoint.codec.schema != log.schema or checkpoint.codec.vocabularies != log.codec.vocabularies:
-        raise ValueError(f"{config.checkpoint} was trained on another log than {config.data}; name its own with --data")
+        raise ValueError(
+            f"{config.checkpoint} knows other names than {config.data}, or has another schema; name the log that it "
+            f"was trained on with --data, or prepare a newer one for it: training.prepare --schema {config.checkpoint}"
+        )
     labelled = None if config.labels is None else read_labels(config.labels, log)
     sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
     if len(sampler) == 0:

@@ -65,7 +65,9 @@ def read_entities(bundle: Bundle, stream: Stream, value: object) -> list[Entity]
             "too_many_entities",
             loc,
             f"{len(value)} entities, but one prediction reads at most {stream.max_entities} of this stream",
-            f"Send the {stream.max_entities} that the focus met most recently."
+            "Send one request for each focus."
+            if stream.name == bundle.schema.focus
+            else f"Send the {stream.max_entities} that the focus met most recently."
             if stream.keys
             else f"Send [{_entity(stream)}], with the log's newest events.",
         )

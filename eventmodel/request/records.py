@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple, Protocol, Unpack
 
 import numpy as np
@@ -97,7 +98,7 @@ class Records:
                 "unknown_focus",
                 "focus",
                 f"no record up to {when} names {quoted(focus)} in {' or '.join(schema.focus_stream.keys)}",
-                did_you_mean(name, self._names[schema.focus]),
+                did_you_mean(name, names) if (names := self._names[schema.focus]) else "Give records that name it.",
             )
         chosen = read_histories(schema, self._indices, entity, last_row, self._bundle.config.context_length)
         histories = {
@@ -248,5 +249,7 @@ def _as_json(value: Any) -> Any:
             return _as_json(value.tolist())
         case datetime():
             return value.isoformat()
+        case Decimal():
+            return float(value)
         case _:
             return value

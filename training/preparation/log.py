@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from eventmodel.codec import Codec, Moment
+from eventmodel.codec import Codec, Moment, Vocabularies
 from eventmodel.event_log import EventLog, array_path
 from eventmodel.log_writer import LogWriter, write_timestamps
 from eventmodel.schema import Schema
@@ -25,7 +25,7 @@ from training.preparation.report import CategoryReport, Part, Report
 from training.preparation.row_reader import REFUSED, RowReader, vocabulary_of
 from training.preparation.sorted_runs import SortedRuns
 from training.preparation.split import split
-from training.preparation.vocabularies import learn_vocabularies
+from training.preparation.vocabularies import ids_of_numbers, learn_vocabularies
 from training.read_table import FIRST_LINE
 
 BATCH_ROWS = 1 << 18
@@ -111,6 +111,7 @@ def write_log(
     validation: float,
     *,
     parts: np.ndarray | None = None,
+    vocabularies: Vocabularies | None = None,
     window: int = MERGE_ROWS,
     on_refused: Callable[[pl.DataFrame], object] = lambda values: None,
     advance: Advance = lambda step, done, total: None,
@@ -121,6 +122,7 @@ def write_log(
     The disk holds, for the while, the rows once more, in ``directory``.
 
     Args:
+        vocabularies: of a model that this log is for; None learns those of its training part.
         window: rows that are merged at a time.
         on_refused: called with values that cannot be read, in the order of the input.
 
@@ -138,8 +140,10 @@ def write_log(
             columns.append((np.dtype(np.int32), 1))
         with SortedRuns(scratch, columns) as runs:
             read = _read(table, reader, runs, parts, on_refused, advance)
-            by_part = parts is not None
-            return _merge(directory, schema, table.columns, reader, runs, read, shares, by_part, window, advance)
+            split_as = (shares, parts is not None)
+            return _merge(
+                directory, schema, table.columns, reader, runs, read, *split_as, vocabularies, window, advance
+            )
     except MemoryError:
         names = ", ".join(f"{name} {len(numbers):,}" for name, numbers in reader.numbers.items())
         raise ValueError(
@@ -215,13 +219,16 @@ def _merge(
     read: _Read,
     shares: tuple[float, float],
     by_part: bool,
+    vocabularies: Vocabularies | None,
     window: int,
     advance: Advance,
 ) -> Report:
     """Write the log from sorted runs."""
     timestamp, ends = _order(directory, runs, shares, by_part, window, advance)
     first_later_key = PART_KEYS // 2 if by_part else int(timestamp[ends[0]])
-    vocabularies, id_of = learn_vocabularies(schema, reader, runs.below(first_later_key, 0, window))
+    if vocabularies is None:
+        vocabularies = learn_vocabularies(schema, reader, runs.below(first_later_key, 0, window))
+    id_of = ids_of_numbers(reader, vocabularies)
 
     keyed = [stream for stream in schema.streams if stream.keys]
     place = {field.name: i for i, field in enumerate(reader.named)}

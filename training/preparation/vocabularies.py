@@ -1,9 +1,10 @@
-"""Which values a model knows: those that the training part shows more than once."""
+"""Which values a model knows: those that its training part shows more than once."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
+from eventmodel.codec import Vocabularies
 from eventmodel.schema import IdField, Schema
 from training.preparation.row_reader import RowReader, vocabulary_of
 
@@ -12,19 +13,13 @@ LEAST_COUNT = 2
 from the values seen once."""
 
 
-def learn_vocabularies(
-    schema: Schema, reader: RowReader, training: Iterable[np.ndarray]
-) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:
+def learn_vocabularies(schema: Schema, reader: RowReader, training: Iterable[np.ndarray]) -> dict[str, list[str]]:
     """Values seen at least twice in the training part, the most frequent first, then by text.
 
     Fields that share a vocabulary are counted together.
 
     Args:
         training: the training part's ``Rows.names`` in any order, some rows at a time.
-
-    Returns:
-        By vocabulary: its values; and the id of each number of a name, 0 for those that are no values
-        (the last one is that of a blank, so that -1 finds it).
     """
     count = {name: np.zeros(len(reader.numbers[name]), np.int64) for name in schema.vocabularies}
     for names in training:
@@ -32,11 +27,22 @@ def learn_vocabularies(
             if isinstance(field, IdField):
                 found = names[:, i][names[:, i] >= 0]
                 count[vocabulary_of(field)] += np.bincount(found, minlength=len(count[vocabulary_of(field)]))
-    vocabularies, id_of = {}, {}
+    vocabularies = {}
     for name, counts in count.items():
         texts = list(reader.numbers[name])
         learned = sorted(np.flatnonzero(counts >= LEAST_COUNT).tolist(), key=lambda i: (-counts[i], texts[i]))
         vocabularies[name] = [texts[i] for i in learned]
-        id_of[name] = np.zeros(len(texts) + 1, np.int32)
-        id_of[name][learned] = np.arange(1, len(learned) + 1)
-    return vocabularies, id_of
+    return vocabularies
+
+
+def ids_of_numbers(reader: RowReader, vocabularies: Vocabularies) -> dict[str, np.ndarray]:
+    """By vocabulary, the id of each number of a name, 0 for those that are no values.
+
+    The last one is that of a blank, so that -1 finds it.
+    """
+    result = {}
+    for name, values in vocabularies.items():
+        ids = {value: id_ for id_, value in enumerate(values, start=1)}
+        of_names = [ids.get(text, 0) for text in reader.numbers[name]]
+        result[name] = np.array([*of_names, 0], np.int32)
+    return result
