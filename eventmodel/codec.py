@@ -28,6 +28,7 @@ from eventmodel.schema import (
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WALL = EPOCH.replace(tzinfo=None)
 MICROSECONDS = 1_000_000
 
 Vocabularies = Mapping[str, Sequence[str]]
@@ -60,7 +61,7 @@ class Moment(NamedTuple):
     @property
     def wall(self) -> datetime:
         """The wall-clock reading, without a zone."""
-        return (EPOCH + timedelta(microseconds=self.timestamp, seconds=self.utc_offset)).replace(tzinfo=None)
+        return _EPOCH_WALL + timedelta(microseconds=self.timestamp, seconds=self.utc_offset)
 
 
 class Events(NamedTuple):

@@ -31,6 +31,7 @@ class Clock:
         """
         self._codec, self._allowed, self._believed = codec, allowed, believed
         self._earliest = codec.at_timestamp(not_before)
+        self._wall = self._earliest.wall
         self._known: dict[tuple[int, ...], Moment] = {}
 
     def settle(self, ids: np.ndarray) -> Moment:
@@ -41,7 +42,7 @@ class Clock:
         return self._known[key]
 
     def _settle(self, month: int, day: int, hour: int, minute: int) -> Moment:
-        wall = next_wall(self._earliest.wall, month, day, hour, minute, self._believed)
+        wall = next_wall(self._wall, month, day, hour, minute, self._believed)
         if wall is None or not all(mask[i] for mask, i in zip(self._allowed, datetime_ids(wall), strict=True)):
             return self._first
         return self._moment(wall) or self._first
@@ -54,7 +55,7 @@ class Clock:
     @cached_property
     def _first(self) -> Moment:
         """The first moment allowed; the earliest where no calendar has one."""
-        wall = first_wall(self._earliest.wall, self._allowed)
+        wall = first_wall(self._wall, self._allowed)
         while wall is not None and wall < datetime.max - _MINUTE:
             if moment := self._moment(wall):
                 return moment

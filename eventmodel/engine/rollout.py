@@ -152,8 +152,8 @@ class Calendar:
         if len(self._shown) == len(MONTHS):
             return MONTHS
         now = self._codec.at_timestamp(not_before).wall.month
-        ahead = [(now - 1 + k) % 12 + 1 for k in range(12)]
-        return {*takewhile(self._shown.__contains__, ahead), *read[:, self._months].flat}
+        ahead = (*range(now, 13), *range(1, now))
+        return {*takewhile(self._shown.__contains__, ahead), *read[:, self._months].ravel().tolist()}
 
     def _mask(self, category: int, allowed: np.ndarray) -> np.ndarray:
         return allowed[self._starts[category] : self._starts[category + 1]]
