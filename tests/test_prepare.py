@@ -128,6 +128,14 @@ def test_the_report_shows_ten_of_many_refused_values(tiny_schema):
     assert text.count("Hours = '[x]': '[x]' is not a number") == 10
 
 
+def test_the_report_shows_how_a_long_refused_value_begins(tiny_schema):
+    _, report = prepare(frame_of(30, Hours=["1"] * 29 + ["x" * 100_000]), tiny_schema)
+    out = StringIO()
+    print_report(report, Console(file=out, width=100))
+    assert len(out.getvalue()) < 10_000
+    assert "..." in out.getvalue()
+
+
 def test_several_files_are_one_log(schema_file, tiny_schema, tmp_path):
     frame = frame_of(30, Site=["north", "south"] * 15, Hours=["1"] * 14 + ["x"] + ["2"] * 15)
     names = [str(tmp_path / f"{name}.csv") for name in ("b", "a")]
@@ -250,6 +258,13 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(schema_file, tmp_path, monk
         signal.signal(signal.SIGINT, before)
     assert caught.value.code == code
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", Path(schema_file).name]
+
+
+def test_a_place_without_a_name_is_refused(schema_file, tmp_path, monkeypatch):
+    frame_of(9).write_csv(tmp_path / "events.csv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="name a new directory"):
+        run(PrepareConfig(schema_file, ("events.csv",), Path()), Console(quiet=True))
 
 
 @pytest.mark.parametrize("fault", ["schema", "input", "out"])

@@ -2,13 +2,14 @@
 
 from contextlib import suppress
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from server_example import ZONED, event, example, write_example
+from server_example import SCHEMA, ZONED, event, example, write_example
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Sampling
@@ -198,6 +199,15 @@ CASES = {
         "observed_before_now",
     ),
 }
+
+
+def test_an_observed_event_of_another_case_is_no_event_of_the_focus(tmp_path: Path) -> None:
+    of_cases = write_example(tmp_path, SCHEMA | {"focus": "Case"})
+    case = example()["streams"]["Case"][0]["id"]
+    body = example() | {"focus": case}
+    assert read(of_cases, body | {"observed": event(20, Case=case)}).query.observed is not None
+    error = error_of(of_cases, body | {"observed": event(20, Case="another")})
+    assert (error.code, error.loc) == ("event_of_another_entity", "observed.Case")
 
 
 @pytest.mark.parametrize(("body", "loc", "code"), CASES.values(), ids=CASES.keys())

@@ -87,6 +87,8 @@ def run(config: PrepareConfig, console: Console) -> None:
         ValueError: the schema or a file is at fault.
         OSError: a file is missing, or ``config.out`` cannot be written or holds something else.
     """
+    if not config.out.name:  # as of "."
+        raise ValueError(f"--out {config.out} has no name to put files beside it by; name a new directory")
     schema, vocabularies = _schema_of(config.schema)
     refused = config.out.with_name(f"{config.out.name}.refused.csv")
     draft = config.out.with_name(f".{refused.name}.writing-{os.getpid()}")

@@ -430,7 +430,8 @@ def _read_sampling(value: object) -> Sampling | None:
 def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tuple[np.ndarray | None, np.ndarray]:
     """The (C,) ids of the event to score, and the categories (k,) of its values that the vocabularies lack.
 
-    The focus's next event concerns the focus: one that names nobody is read as the focus's own.
+    The focus's next event concerns the focus: one that names nobody is read as the focus's own. That it names
+    another is as improbable as the model has it, where it reads who is named; of a case number it reads nothing.
     """
     if value is None:
         return None, np.empty(0, np.int64)
@@ -444,6 +445,14 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
     keys = codec.schema.focus_stream.keys
     if all(value.get(key) in (None, "") for key in keys):
         value = value | {keys[0]: focus}
+    reads_names = codec.schema.key_category(codec.schema.focus_stream) is not None
+    if not (reads_names or any(as_text(value.get(key), f"observed.{key}") == focus for key in keys)):
+        raise RequestError(
+            "event_of_another_entity",
+            f"observed.{keys[0]}",
+            f"the event does not name the focus {quoted(focus)} in {' or '.join(keys)}",
+            f"Set {' or '.join(keys)} to {quoted(focus)}, or leave it out.",
+        )
     columns = {name: [item] for name, item in value.items()}
     try:
         event, unknown = codec.encode_counted(columns, 1)

@@ -11,6 +11,8 @@ from rich.table import Table
 
 SHOWN_REFUSALS = 10
 SHOWN_VALUES = 5
+SHOWN_LETTERS = 60
+"""Of a refused value; the file of refused rows has it whole."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def print_report(report: Report, console: Console) -> None:
         say(f"Values that cannot be read: {report.refused_values:,}, the first {shown.height}:")
         for *file, line, field, value, reason in shown.rows():
             place = ", ".join([*file, f"line {line}"])
-            say(f"  {escape(place)}, {escape(field)} = {escape(repr(value))}: {escape(reason)}")
+            shown_value = repr(value) if len(value) <= SHOWN_LETTERS else f"{value[:SHOWN_LETTERS]!r}..."
+            say(f"  {escape(place)}, {escape(field)} = {escape(shown_value)}: {escape(reason)}")
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:
