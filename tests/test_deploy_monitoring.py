@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -213,7 +214,8 @@ def load(server: Server) -> None:
         server.post(body)
     with ThreadPoolExecutor(12) as pool:
         sleeping = pool.submit(server.post, request("sleep"))
-        wait_for(lambda: server.metric("eventmodel_batch_size_requests_count") > 0)
+        wait_for(lambda: server.metric("eventmodel_in_flight_requests") > 0)
+        time.sleep(0.2)  # until it is with the model, which then sleeps on: the next ones wait for their turn
         late = [pool.submit(server.post, request(minute=i), **{"X-Request-Timeout": "0.3"}) for i in range(10)]
         statuses = {answer.result().status_code for answer in [sleeping, *late]}
     assert {503, 504} <= statuses
@@ -232,7 +234,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     ):
         load(server)
         # a counter has a rate when it has been scraped twice
-        wait_for(lambda: bool(running.values('rate(eventmodel_process_restarts_total{process="model"}[1m])')))
+        for counter in ('eventmodel_process_restarts_total{process="model"}', "eventmodel_dropped_requests_total"):
+            wait_for(lambda rate=f"rate({counter}[1m])": bool(running.values(rate)))
         for minute in range(20):
             server.post(request(minute=minute))
         wait_for(lambda: all(running.values(rule["record"]) for rule in rules() if "record" in rule))
