@@ -93,6 +93,16 @@ def text_of(value: object) -> str | None:
     raise ValueError(f"expected a string or a number, not {_kind(value)}")
 
 
+def spellings(value: object) -> tuple[str | None, ...]:
+    """What a log may have where this value is meant: a boolean is written in three ways, all else in one.
+
+    Raises:
+        ValueError: as ``text_of``.
+    """
+    text = text_of(value)
+    return (text, str(value), str(value).upper()) if isinstance(value, bool | np.bool_) else (text,)
+
+
 class _IdCoder:
     def __init__(self, values: Sequence[str]) -> None:
         self.names: Sequence[str | None] = (None, *values)
@@ -100,10 +110,7 @@ class _IdCoder:
         self._ids |= {value: id_ for id_, value in enumerate(values, start=1)}
 
     def encode(self, value: object) -> tuple[int]:
-        id_ = self._ids.get(text_of(value), 0)
-        if not id_ and isinstance(value, bool | np.bool_):  # as the programs that write CSV files spell it
-            id_ = next((self._ids[name] for name in (str(value), str(value).upper()) if name in self._ids), 0)
-        return (id_,)
+        return (next((self._ids[text] for text in spellings(value) if text in self._ids), 0),)
 
     def look_up(self, values: Iterable[object]) -> Iterable[int]:
         """The ids of names and blanks; -1 for what is unknown or no text."""

@@ -129,7 +129,8 @@ class Heads(nn.Module):
     def all_log_probs(self, output: HeadOutput, source: Tensor) -> Tensor:
         """Every category's distribution, one after the other: (B, N, V) fp32.
 
-        The mixture of ``target_log_probs``.
+        The mixture of ``target_log_probs``. A softmax per category: to spread one number of each category over
+        its ids, as one softmax over all of them needs, takes longer.
 
         Args:
             source: (B, Q, C) integers: the ids at the positions that copying points to.

@@ -102,8 +102,9 @@ class LogWriter:
             ArrayFile(array_path(self._directory, f"{stream}.name_end"), np.int64) as ends,
             ArrayFile(array_path(self._directory, f"{stream}.name_text"), np.uint8) as text,
         ):
-            for begin in range(0, index.entities, READ_ROWS):
-                end, some = text_of_names([names[i] for i in index.named[begin : begin + READ_ROWS].tolist()])
+            named = index.named
+            for begin in range(0, len(named), READ_ROWS):
+                end, some = text_of_names([names[i] for i in named[begin : begin + READ_ROWS].tolist()])
                 ends.append(end + len(text))
                 text.append(some)
         index.write_rows(advance)

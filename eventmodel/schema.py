@@ -89,7 +89,7 @@ class KeyField(_NamedField):
     vocabulary: str | None = None
 
 
-AnyField = IdField | EnumField | NumberField | DatetimeField | KeyField
+AnyField = Annotated[IdField | EnumField | NumberField | DatetimeField | KeyField, Field(discriminator="kind")]
 
 
 class Stream(_Strict):
@@ -131,7 +131,7 @@ class Schema(_Strict):
     time_zone: str | None = None
     """None: datetimes are local wall time and carry no zone. An IANA name: they all carry
     one, and their hours and weekdays are read in this zone."""
-    fields: tuple[Annotated[AnyField, Field(discriminator="kind")], ...] = Field(min_length=1)
+    fields: tuple[AnyField, ...] = Field(min_length=1)
     order_by: str
     """The datetime field that orders the log: when the event happened."""
     streams: tuple[Stream, ...] = Field(min_length=1)
@@ -195,20 +195,7 @@ class Schema(_Strict):
     @cached_property
     def categories(self) -> tuple[Category, ...]:
         """The categories in the schema's order, which is also the order of the chain."""
-        result: list[Category] = []
-        for f in self.fields:
-            match f:
-                case DatetimeField():
-                    result += [
-                        Category(f"Time_{f.stem}_{part}", f.name, "datetime", part, None) for part in DATETIME_PARTS
-                    ]
-                case IdField():
-                    result.append(Category(f.name, f.name, "id", None, f.vocabulary or f.name))
-                case EnumField() | NumberField():
-                    result.append(Category(f.name, f.name, f.kind, None, None))
-                case KeyField():
-                    pass
-        return tuple(result)
+        return tuple(category for f in self.fields for category in categories_of(f))
 
     def key_category(self, stream: Stream) -> int | None:
         """Index of the category that embeds an entity of this stream; None for key fields."""
@@ -221,6 +208,21 @@ class Schema(_Strict):
     def vocabularies(self) -> tuple[str, ...]:
         """Names of the learned vocabularies, each once."""
         return tuple(dict.fromkeys(c.vocabulary for c in self.categories if c.vocabulary))
+
+
+def categories_of(field: AnyField) -> tuple[Category, ...]:
+    """What a field is read and predicted as."""
+    match field:
+        case DatetimeField():
+            return tuple(
+                Category(f"Time_{field.stem}_{part}", field.name, "datetime", part, None) for part in DATETIME_PARTS
+            )
+        case IdField():
+            return (Category(field.name, field.name, "id", None, field.vocabulary or field.name),)
+        case EnumField() | NumberField():
+            return (Category(field.name, field.name, field.kind, None, None),)
+        case KeyField():
+            return ()
 
 
 def siblings(categories: tuple[Category, ...]) -> tuple[tuple[int, ...], ...]:

@@ -1,5 +1,5 @@
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import polars as pl
@@ -113,7 +113,33 @@ def test_a_few_values_that_are_no_numbers_are_told_and_leave_it_a_number():
 
 @pytest.mark.parametrize("name", ["order_total", "number_of_items", "user_age"])
 def test_a_quantity_is_no_name(name):
-    assert kinds(**{name: [i % 90 + 0.25 * (name == "order_total") for i in range(N)]})[name] == "number"
+    assert kinds(**{name: [i % 90 for i in range(N)]})[name] == "number"
+
+
+def test_a_closed_set_with_a_word_among_its_numbers_keeps_all_its_values():
+    field = field_of(document_of(Priority=["urgent", *[str(i % 5) for i in range(1, N)]]), "Priority")
+    assert field["kind"] == "enum"
+    assert "urgent" in field["values"]
+
+
+def test_blanks_of_the_datetime_that_orders_the_log_are_told():
+    _, guesses = draft_schema(
+        pl.DataFrame({"UserId": ["a", "b"] * (N // 2), "Opened": [TIMES[0]] * N, "At": [None, *TIMES[1:]]}), "log"
+    )
+    reason = {guess.column: guess.reason for guess in guesses}
+    assert "rows in which it is blank, 0.2%, will be refused" in reason["At"]
+    assert "order_by is this one, if it rather than At says when" in reason["Opened"]
+
+
+def test_files_whose_columns_differ_in_kind_are_named(tmp_path):
+    for name, values in (("a", [datetime(2026, 1, 1)]), ("b", [datetime(2026, 1, 1, tzinfo=UTC)])):
+        pl.DataFrame({"At": values}).write_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"different kinds in .*a\.parquet, .*b\.parquet"):
+        run(DraftConfig((str(tmp_path / "*.parquet"),), tmp_path / "schema.json"), Console(quiet=True))
+
+
+def test_a_long_column_gives_a_stream_whose_files_can_be_named():
+    assert len(document_of(**{"x" * 3000 + "Id": [f"u{i % 30}" for i in range(N)]})["streams"][1]["name"]) < 100
 
 
 def test_a_column_that_is_named_as_another_s_category_is_left_out():
@@ -121,8 +147,10 @@ def test_a_column_that_is_named_as_another_s_category_is_left_out():
 
 
 def test_columns_beyond_what_an_event_holds_are_left_out():
-    found = kinds(**{f"c{i}": ["a", "b"] * (N // 2) for i in range(300)})
-    assert sum(kind == "enum" for kind in found.values()) == 256 - 4 - 1  # a datetime and a user
+    many = {f"c{i}": ["a", "b"] * (N // 2) for i in range(300)}
+    found = kinds(**many, LateId=[f"u{i % 40}" for i in range(N)])
+    assert sum(kind == "enum" for kind in found.values()) == 256 - 4 - 2  # a datetime and two ids
+    assert found["LateId"] == "id"
 
 
 def test_a_draft_is_made_of_several_files(tmp_path):

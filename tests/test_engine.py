@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from eventmodel.bundle import Bundle
+from eventmodel.calendar import keep_to_calendar
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.codec import Events
 from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
@@ -180,6 +181,23 @@ def test_a_month_that_no_month_leads_to_is_believed_where_it_was_copied_or_asked
         mask[starts[at[0]] : starts[at[0] + 1]] = np.arange(13) == allowed
     _, found = calendar.settle(event, bundle.codec.moment("2025-08-31T12:00:00").timestamp, mask, events_read)
     assert bundle.codec.iso(found) == moment
+
+
+def test_days_that_are_asked_for_make_no_month_believed(bundle: Bundle) -> None:
+    calendar = Calendar(bundle.codec, range(1, 9))
+    starts = np.cumsum((0, *bundle.codec.sizes))
+    at = [i for i, c in enumerate(bundle.schema.categories) if c.field == bundle.schema.order_by]
+    months, days = (np.ones(n, bool) for n in (13, 32))
+    days[:31] = False
+    keep_to_calendar(months, days)  # as a request is read
+    mask = np.ones(starts[-1], bool)
+    for category, part in zip(at, (months, days), strict=False):
+        mask[starts[category] : starts[category + 1]] = part
+    event = np.ones(len(bundle.schema.categories), np.int64)
+    event[at] = (1, 31, 14, 1)
+    nothing_read = np.zeros((3, len(event)), np.int32)
+    _, found = calendar.settle(event, bundle.codec.moment("2025-08-31T12:00:00").timestamp, mask, nothing_read)
+    assert bundle.codec.iso(found) == "2025-08-31T13:00:00"  # and not on 31 January
 
 
 def test_a_model_knows_the_months_that_its_training_part_shows(run_directory: Path, small_log: EventLog) -> None:

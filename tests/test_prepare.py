@@ -22,7 +22,7 @@ from eventmodel.schema import Schema, load_schema
 from training.preparation import prepare
 from training.preparation.report import print_report
 from training.preparation.row_reader import RowReader
-from training.prepare import PrepareConfig, main, run
+from training.prepare import PrepareConfig, _schema_of, main, run
 from training.read_table import read_table
 
 
@@ -58,6 +58,7 @@ def test_a_blank_line_counts_as_a_row(tmp_path):
         (b"a,b\n1,2\n3\n", "events.csv, line 3: 1 values, but the header names 2 columns"),
         (b"a,b\n1,2\n3,4,5\n", "events.csv, line 3: 3 values, but the header names 2 columns"),
         (b'a,b\n1,"2\n', "events.csv, after line 1: unexpected end of data"),
+        (b'a,b\n1\n2,3\n4,"x\n', "events.csv, line 2: 1 values, but the header names 2 columns"),
         (b"a,b\n1,\xff\n", "events.csv is not UTF-8 text"),
         (b"", "events.csv cannot be read as csv: empty CSV"),
         (b"a,b\n1\n2,3\n4\n", "events.csv, line 2: 1 values, but the header names 2 columns; 2 such lines in all"),
@@ -242,6 +243,20 @@ def test_a_pattern_does_not_take_in_the_rows_that_the_last_run_refused(schema_fi
         run(config, Console(quiet=True))
     assert (tmp_path / "log.refused.csv").exists()
     assert len(EventLog.load(config.out).events.timestamp) == 8
+
+
+def test_a_built_in_schema_is_meant_where_a_directory_bears_its_name(tmp_path, monkeypatch):
+    (tmp_path / "flights").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _schema_of("flights")[0] == load_schema("flights")
+
+
+def test_booleans_of_a_parquet_file_are_the_values_that_the_schema_spells(tiny_schema):
+    document = tiny_schema.model_dump(mode="json")
+    document["fields"].append({"name": "Vip", "kind": "enum", "values": ["True", "False"]})
+    log, report = prepare(frame_of(30, Vip=[True, False] * 15), Schema.model_validate(document))
+    assert set(log.events.ids[:, [c.name for c in log.schema.categories].index("Vip")]) == {1, 2}
+    assert report.outside == {}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

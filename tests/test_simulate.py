@@ -417,9 +417,7 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
         SimulateConfig(out=tmp_path / "log.csv")
 
 
-def test_a_failure_leaves_the_tables_of_before(
-    found: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_no_table_behind(found: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SimulateConfig(out=tmp_path / "log.parquet")
 
     def full(*_: object) -> None:

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import tyro
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from eventmodel.codec import text_of
-from eventmodel.schema import DATETIME_PARTS, MAX_CATEGORIES, DatetimeField, Schema
+from eventmodel.schema import MAX_CATEGORIES, AnyField, DatetimeField, Schema, categories_of
 from training.column import Column
 from training.errors import exit_on_user_error
 from training.read_table import find_tables, read_table
@@ -43,11 +44,16 @@ LEAST_HISTORY = 3
 """Events per value from which an entity has a history worth reading."""
 NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
 """Words at the end of a column's name that say that its numbers name things."""
+FIRST_NAMING_WORDS = {"id", "ids", "code"}
+"""The same at its beginning."""
+
+
+_FIELD: TypeAdapter[AnyField] = TypeAdapter(AnyField)
 
 
 @dataclass(frozen=True)
 class DraftConfig:
-    """Guess a schema from a file of events."""
+    """Guess a schema from files of events."""
 
     input: tyro.conf.Positional[tuple[str, ...]]
     """The events: files or patterns, as training.prepare takes them; all are read into memory."""
@@ -129,12 +135,10 @@ class Profile:
 
     @property
     def names_things(self) -> bool:
-        """Whether the last word of its name says that its numbers are names and none has a fraction, or zeros lead."""
-        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)
-        says_so = bool(words) and words[-1].lower() in NAMING_WORDS
-        return (says_so and all(map(float.is_integer, self.numbers))) or any(
-            re.match(r"0\d", text) for text in self.counts
-        )
+        """Whether the first or last word of its name says that its numbers are names, or zeros lead."""
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)]
+        says_so = bool(words) and (words[-1] in NAMING_WORDS or words[0] in FIRST_NAMING_WORDS)
+        return says_so or any(re.match(r"0\d", text) for text in self.counts)
 
 
 def draft_schema(frame: pl.DataFrame, name: str) -> tuple[dict[str, Any], list[Guess]]:
@@ -201,14 +205,13 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
         return _guess_datetime(profile, order)
     if n_distinct == 1 and profile.n == len(rows):
         return left_out(f"it always says {next(iter(profile.counts))!r}")
-    if profile.number_share >= NEARLY_ALL and not profile.names_things:
-        is_all = profile.number_share == 1
-        others = f", but not {1 - profile.number_share:.1%} of them: those rows will be refused"
-        what = f"{values}, {'all ' if is_all else ''}numbers{'' if is_all else others}"
-        if n_distinct > MAX_ENUM_VALUES:
-            return guess("number", f"{what}; equally full buckets", edges=_edges(profile.numbers))
-        if not (is_all and all(map(float.is_integer, profile.numbers))):
-            return guess("number", f"{what}; a bucket for each", edges=list(profile.numbers))
+    if n_distinct > MAX_ENUM_VALUES and profile.number_share >= NEARLY_ALL and not profile.names_things:
+        others = f"but not {1 - profile.number_share:.1%} of them: those rows will be refused"
+        what = "all numbers" if profile.number_share == 1 else f"numbers, {others}"
+        return guess("number", f"{values}, {what}; equally full buckets", edges=_edges(profile.numbers))
+    if profile.number_share == 1 and not profile.names_things:
+        if not all(map(float.is_integer, profile.numbers)):
+            return guess("number", f"{values}, all numbers; a bucket for each", edges=list(profile.numbers))
         texts = sorted(profile.counts, key=float)
         return guess("enum", f"{values}: few enough for a closed set", values=texts)
     if n_distinct <= MAX_ENUM_VALUES and not profile.names_things:
@@ -223,28 +226,20 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
 
 def _without_clashes(guesses: Sequence[Guess], order: Profile) -> list[Guess]:
     """The guesses without fields whose categories another one's bear the name of, or that are too many."""
-    taken = set(_categories(DatetimeField(name=order.name).model_dump()))
-    result = []
-    for guess in guesses:
-        if guess.field and guess.column != order.name:
-            names = set(_categories(guess.field))
-            if names & taken:
-                guess = guess._replace(field=None, reason=f"another column has a category {min(names & taken)!r}")
-            elif len(names | taken) > MAX_CATEGORIES:
-                guess = guess._replace(field=None, reason=f"an event has at most {MAX_CATEGORIES} categories")
-            else:
-                taken |= names
-        result.append(guess)
-    return result
-
-
-def _categories(field: dict[str, Any]) -> list[str]:
-    """Names of the categories that a field gives."""
-    if field["kind"] == "key":
-        return []
-    if field["kind"] == "datetime":
-        return [f"Time_{DatetimeField(**field).stem}_{part}" for part in DATETIME_PARTS]
-    return [field["name"]]
+    taken: set[str] = set()
+    kept: dict[str, Guess] = {}
+    # what orders the log and what names entities is needed
+    for guess in sorted(guesses, key=lambda g: (g.column != order.name, not g.field or g.field["kind"] != "id")):
+        categories = categories_of(_FIELD.validate_python(guess.field)) if guess.field else ()
+        names = {category.name for category in categories}
+        if names & taken:
+            guess = guess._replace(field=None, reason=f"another column has a category {min(names & taken)!r}")
+        elif len(names | taken) > MAX_CATEGORIES:
+            guess = guess._replace(field=None, reason=f"an event has at most {MAX_CATEGORIES} categories")
+        else:
+            taken |= names
+        kept[guess.column] = guess
+    return [kept[guess.column] for guess in guesses]
 
 
 def _guess_datetime(profile: Profile, order: Profile) -> Guess:
@@ -256,8 +251,10 @@ def _guess_datetime(profile: Profile, order: Profile) -> Guess:
     if profile.datetime_share < 1:
         reason += f", but not {1 - profile.datetime_share:.1%} of them: those rows will be refused"
     if profile is order:
+        blank = 1 - profile.n / len(profile.column.codes)
         reason += "; orders the log: few blanks, many values"
-    elif profile.n == order.n:
+        reason += f"; rows in which it is blank, {blank:.1%}, will be refused" if blank else ""
+    elif profile.n >= order.n:
         reason += f"; order_by is this one, if it rather than {order.name} says when the event happened"
     return Guess(profile.name, field.model_dump(include={"name", "kind"}), reason)
 
@@ -371,26 +368,32 @@ def print_guesses(document: dict[str, Any], guesses: Sequence[Guess], console: C
 
 
 def run(config: DraftConfig, console: Console) -> None:
-    """Draft a schema for a file and write it.
+    """Draft a schema for files and write it.
 
     Raises:
-        ValueError: the file is broken, or no schema can be guessed.
-        OSError: the file is missing, or ``config.out`` exists.
+        ValueError: a file is broken, or no schema can be guessed.
+        OSError: a file is missing, or ``config.out`` exists.
     """
     if config.out.exists():
         raise FileExistsError(f"{config.out} exists, perhaps corrected by hand; name another file with --out")
     paths = find_tables(config.input)
     with console.status("reading"):
-        frame = pl.concat((read_table(path) for path in paths), how="diagonal_relaxed")
+        tables = [read_table(path) for path in paths]
+        try:
+            frame = pl.concat(tables, how="diagonal_relaxed")
+        except pl.exceptions.PolarsError as error:
+            names = ", ".join(map(str, paths))
+            raise ValueError(f"columns of one name are of different kinds in {names}: {error}") from None
         document, guesses = draft_schema(frame, paths[0].name.split(".")[0])
     config.out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     print_guesses(document, guesses, console)
     if "time_zone" in document:
         console.print(f"Hours are read in {document['time_zone']}; set time_zone to where the clocks hang.")
+    arguments = f"--schema {shlex.quote(str(config.out))} --input {shlex.join(config.input)} --out log"
     console.print(
         f"\nCorrect {config.out}: is order_by when it happened, is the focus what you want predicted, are kinds and "
         'edges right? Fields that name the same things (an actor, a recipient) share a "vocabulary". Then:\n'
-        f"  python -m training.prepare --schema {config.out} --input {shlex.join(config.input)} --out log",
+        f"  python -m training.prepare {arguments}",
         soft_wrap=True,
         markup=False,
     )

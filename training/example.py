@@ -49,7 +49,7 @@ def example_request(log: EventLog, config: ModelConfig) -> dict[str, Any]:
 
 
 def entity_name(log: EventLog, stream: str, entity: int) -> str:
-    """The entity's own name, or a number where the vocabulary has none for it."""
+    """A name for the example that bundles carry: the vocabulary's, or a number, as case numbers stay with the log."""
     category = log.schema.key_category(log.schema.stream_by_name[stream])
     id_ = int(log.streams[stream].vocabulary_id[entity])
     name = log.codec.names[category][id_] if category is not None else None

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from eventmodel.codec import Vocabularies
 from eventmodel.directory import write_directory
 from eventmodel.event_log import HEADER
-from eventmodel.schema import Schema, load_schema
+from eventmodel.schema import Schema, builtin_schemas, load_schema
 from training.errors import exit_on_user_error
 from training.preparation.log import BATCH_ROWS, Batch, Table, write_log
 from training.preparation.report import print_report
@@ -72,7 +72,7 @@ def read_files(schema: Schema, names: Sequence[str], but: Path) -> Table:
 
 def _schema_of(name: str) -> tuple[Schema, Vocabularies | None]:
     """A schema, and of a checkpoint its vocabularies."""
-    if not Path(name).is_dir():
+    if name in builtin_schemas() or not Path(name).is_dir():
         return load_schema(name), None
     from eventmodel.checkpoint import load_checkpoint  # brings torch, which takes seconds
 

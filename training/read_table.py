@@ -18,6 +18,7 @@ HEADER_LINES = 1
 FIRST_LINE = 1 + HEADER_LINES
 """Line of the first record: row i of the frame is line i + 2, where no quoted value spans lines."""
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
+csv.field_size_limit(2**31 - 1)  # a value may be long
 _OPEN = {".csv": open, ".csv.gz": gzip.open, ".csv.zst": zstandard.open}
 
 
@@ -31,22 +32,23 @@ def find_tables(names: Sequence[str], but: Path | None = None) -> list[Path]:
         ValueError: a file is of another kind, or named twice.
         OSError: there is none.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}  # by where links and dots lead to
     for name in names:
         is_pattern = glob.has_magic(name) and not Path(name).exists()
         matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))] if is_pattern else [Path(name)]
         if not matches:
             raise FileNotFoundError(f"no file matches {name}; give .csv or .parquet files")
         for path in matches:
-            if is_pattern and but is not None and path.resolve() == but.resolve():
+            place = path.resolve()
+            if is_pattern and but is not None and place == but.resolve():
                 continue
             _suffix(path)
-            if path.resolve() in [other.resolve() for other in found]:
+            if place in found:
                 raise ValueError(f"{path} is named twice; each of its events would count twice")
-            found.append(path)
+            found[place] = path
     if not found:
         raise ValueError(f"no input; name files that end in {_any_of(SUFFIXES)}")
-    return found
+    return list(found.values())
 
 
 def read_table(path: Path) -> pl.DataFrame:
@@ -175,7 +177,6 @@ def _check_widths(path: Path) -> None:
         ValueError: names the first line that differs, and says how many do.
     """
     line, first, wrong = 1, "", 0
-    csv.field_size_limit(2**31 - 1)  # a value may be long
     try:
         with _open(path) as file:
             lines = csv.reader(file, strict=True)
@@ -188,7 +189,7 @@ def _check_widths(path: Path) -> None:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
-        raise ValueError(f"{path}, after line {line}: {error}") from None
+        raise ValueError(f"{path}, {first or f'after line {line}: {error}'}") from None
     except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} cannot be decompressed: {error}") from None
     if wrong:

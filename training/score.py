@@ -41,11 +41,11 @@ class ScoreConfig:
     checkpoint: Path
     """Checkpoint of a run, as RUN/best."""
     data: Path
-    """Prepared log that the checkpoint was trained on."""
+    """Prepared log that the checkpoint was trained on, or one prepared with --schema CHECKPOINT."""
     out: Path
     """File to write, .csv or .parquet; one that is there already is replaced."""
     part: Part = "test"
-    """Part of the log. The model has learned from the training part: there, it is less surprised."""
+    """Part of the log. On the training part of the log that it has learned from, a model is less surprised."""
     labels: Path | None = None
     """A .csv or .parquet file with a column "row" of events that should stand out, as training.simulate
     writes: says how well surprise finds them, beside what counting finds."""

@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from eventmodel.calendar import MONTHS, datetime_ids, last_day
+from eventmodel.calendar import MONTHS, datetime_ids, keep_to_calendar, last_day
 from eventmodel.codec import MICROSECONDS, Codec, Moment
 from eventmodel.engine.clock import Clock
 from eventmodel.engine.decoding import ChainStep, Decoding
@@ -118,8 +118,11 @@ class Calendar:
     def clock(self, not_before: int, allowed: np.ndarray, read: np.ndarray) -> Clock:
         """Of events that are not before a moment (microseconds); allowed (V,) bool; events read (Q, C)."""
         masks = [self._mask(c, allowed) for c in self._order]
-        # a month that was asked for is meant
-        believed = self._believed(not_before, read) if masks[0].all() else MONTHS
+        months, days = (mask.copy() for mask in masks[:2])
+        months[1:] = True
+        keep_to_calendar(months, days)  # as it is where days alone are asked for
+        is_asked = not np.array_equal(masks[0][1:], months[1:])  # then a month is meant where it is chosen
+        believed = MONTHS if is_asked else self._believed(not_before, read)
         return Clock(self._codec, not_before, masks, believed)
 
     def moments(self, ids: np.ndarray, not_before: int, allowed: np.ndarray, read: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.calendar import keep_to_calendar
-from eventmodel.codec import Codec, EncodeError, Events, Moment
+from eventmodel.codec import Codec, EncodeError, Events, Moment, spellings
 from eventmodel.engine.query import Query, Sampling
 from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of, quoted
 from eventmodel.request.histories import (
@@ -368,14 +368,15 @@ def _ids(id_of: Mapping[str, int], values: Collection[object], loc: str) -> np.n
     ids = []
     for i, value in enumerate(values):
         text = as_text(value, f"{loc}[{i}]")
-        if text is None or text not in id_of:
+        known = next((name for name in spellings(value) if name in id_of), None)
+        if known is None:
             raise RequestError(
                 "unknown_value",
                 f"{loc}[{i}]",
                 f"the model knows no value {quoted(value)} in this category",
                 did_you_mean(text, id_of),
             )
-        ids.append(id_of[text])
+        ids.append(id_of[known])
     return np.array(ids, np.int64)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from eventmodel.codec import Codec, text_of
+from eventmodel.codec import Codec, spellings, text_of
 from eventmodel.schema import EnumField, IdField, KeyField, Schema
 from training.column import Column
 
@@ -99,7 +99,7 @@ class RowReader:
     def _count_outside(self, field: EnumField, column: Column, is_kept: np.ndarray) -> None:
         for value, count in zip(column.values, column.counts(is_kept), strict=True):
             text = text_of(value) if count else None
-            if text is not None and text not in field.values:
+            if text is not None and not set(field.values).intersection(spellings(value)):
                 self.outside[field.name][text] += count
 
 
