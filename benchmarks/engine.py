@@ -2,7 +2,7 @@
 
 python -m benchmarks.engine --bundle BUNDLE --events 64 --out result.json
 
-Speed hardly depends on the weights: a model trained for some steps chooses dates that exist, others are looked for. Every figure is the median of rounds in
+Speed hardly depends on the weights; those of some steps of training choose dates that exist. Every figure is the median of rounds in
 which all variants take turns. Per batch size:
 
 - *bare*: the graphs called one after the other on arrays that are ready;
