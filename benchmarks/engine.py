@@ -2,8 +2,8 @@
 
 python -m benchmarks.engine --bundle BUNDLE --events 64 --out result.json
 
-Speed hardly depends on the weights; those of some steps of training choose dates that exist. Every figure is the median of rounds in
-which all variants take turns. Per batch size:
+Speed hardly depends on the weights; those of some steps of training choose dates that exist. Every
+figure is the median of rounds in which all variants take turns. Per batch size:
 
 - *bare*: the graphs called one after the other on arrays that are ready;
 - *cold*: the engine, from queries to answers, with an empty state cache;
