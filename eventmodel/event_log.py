@@ -110,12 +110,12 @@ class StreamIndex:
     vocabulary_id: np.ndarray  # (E,) int32: the entity in the vocabulary of its category, 0 if none
     keys: np.ndarray  # (n, K) int32: the entities of each event, -1 where a key is blank
     name_end: np.ndarray  # (E,) int64: where each entity's name ends in
-    name_text: np.ndarray  # (T,) uint8: the names, one after the other, in UTF-8
+    name_text: np.ndarray  # (T,) uint8: the names, one after the other, in UTF-8 that passes surrogates
 
     def name(self, entity: int) -> str:
         """What the input calls an entity."""
         begin = self.name_end[entity - 1] if entity else 0
-        return self.name_text[begin : self.name_end[entity]].tobytes().decode("utf-8")
+        return self.name_text[begin : self.name_end[entity]].tobytes().decode("utf-8", "surrogatepass")
 
     @cached_property
     def entity(self) -> np.ndarray:
@@ -176,7 +176,7 @@ def index_stream(names: Sequence[Sequence[str | None]], vocabulary: Sequence[str
 
 def text_of_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Where each name ends (E,), and all of them (T,), as a ``StreamIndex`` holds them."""
-    texts = [name.encode("utf-8") for name in names]
+    texts = [name.encode("utf-8", "surrogatepass") for name in names]
     return np.cumsum([0, *map(len, texts)])[1:], np.frombuffer(b"".join(texts), np.uint8)
 
 

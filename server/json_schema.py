@@ -198,7 +198,11 @@ def response_schema(schema: Schema) -> Json:
             "model": _whole({"name": {"type": "string"}, "version": {"type": "string"}}),
             "focus": {"type": "string"},
             "now": {"type": "string"},
-            "unknown_values": {"type": "integer"},
+            "unknown_values": {
+                "type": "object",
+                "additionalProperties": {"type": "integer", "minimum": 1},
+                "description": "By category, how many of the values sent the model does not know.",
+            },
             "events": {"type": "array", "items": _object(predicted, required=["categories"])},
             "rollouts": {
                 "type": "array",

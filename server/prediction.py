@@ -72,7 +72,8 @@ class Prediction(TypedDict):
     model: Model
     focus: str
     now: str
-    unknown_values: int
+    unknown_values: dict[str, int]
+    """By category, how many of the values sent the model does not know."""
     events: list[PredictedEvent]
     rollouts: NotRequired[list[Rollout]]
     observed: NotRequired[Observed]

@@ -187,6 +187,12 @@ def test_a_request_of_decimals_is_json(bundle: Bundle) -> None:
     assert "4.25" in json.dumps(document)
 
 
+def test_a_name_cut_in_the_middle_of_a_character_is_one_like_any_other(bundle: Bundle) -> None:
+    cut = "ann\ud83d"
+    request = request_of(bundle, [event(10, Worker=cut)], cut)
+    assert (request.focus, request.query.histories.vocabulary_id[0]) == (cut, 0)
+
+
 def test_records_that_name_no_focus_at_all_are_told_so(bundle: Bundle) -> None:
     with pytest.raises(RequestError) as caught:
         build_request(bundle, {"EventDatetime": ["2026-01-29T08:00:00"]}, "ann")

@@ -156,7 +156,7 @@ def test_the_surprise_of_the_impossible_is_null(bundle: Bundle) -> None:
 def test_the_answer_names_model_focus_and_now(bundle: Bundle, tmp_path: Path) -> None:
     body, _ = answered(bundle)
     assert body["model"] == {"name": "tiny", "version": "0123456789ab"}
-    assert (body["focus"], body["now"], body["unknown_values"]) == ("ann", "2026-01-29T08:10:00", 1)
+    assert (body["focus"], body["now"], body["unknown_values"]) == ("ann", "2026-01-29T08:10:00", {"Worker": 1})
     assert "observed" not in answered(bundle, observed=None)[0]
 
 

@@ -1,5 +1,6 @@
 """An answer in names: ids to names, log-probabilities to the few values that were asked for."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def _render(bundle: Bundle, request: PredictRequest, answer: Answer, listed: Lis
         "model": {"name": bundle.name, "version": bundle.version},
         "focus": request.focus,
         "now": codec.iso(codec.at_timestamp(request.query.now)),
-        "unknown_values": len(request.unknown),
+        "unknown_values": {schema.categories[c].name: n for c, n in Counter(request.unknown.tolist()).items()},
         "events": [
             {
                 **({} if sampled else {"event": _event(codec, answer, 0, step)}),

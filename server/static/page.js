@@ -243,8 +243,7 @@ function showAnswer(asked, answer) {
   observe.onclick = () => observePredicted(answer);
   byId("answer").replaceChildren(
     element("h2", {}, isSampled ? "Futures that may happen" : `What happens next to ${answer.focus}`),
-    element("p", { className: "note" },
-      `After ${moment(answer.now)}. ${answer.unknown_values} values of what was sent are unknown to the model.`),
+    element("p", { className: "note" }, `After ${moment(answer.now)}. ${unknownValues(answer.unknown_values)}`),
     ...(isSampled && answer.events[0].when ? [timesOf(answer)] : []),
     ...(isSampled ? rolloutsOf(answer) : [element("ol", { className: "events" }, ...answer.events.map(({ event, when }) => eventLine(event, when)))]),
     ...optional(answer.observed, ...(answer.observed ? observedOf(answer.observed) : [])),
@@ -255,6 +254,11 @@ function showAnswer(asked, answer) {
     element("details", {}, element("summary", {}, "As JSON"),
       element("pre", {}, JSON.stringify(asked, null, 1)), element("pre", {}, JSON.stringify(answer, null, 1))),
   );
+}
+
+function unknownValues(byCategory) {
+  const counts = Object.entries(byCategory).map(([category, n]) => `${n} of ${category}`);
+  return counts.length ? `The model does not know some of the values sent: ${counts.join(", ")}.` : "";
 }
 
 // the form's field that a place in the request belongs to: "sampling.num_samples", "streams" of "streams.Actor[0].id"
