@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from eventmodel.codec import MICROSECONDS
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog, weekday
 from training.errors import exit_on_user_error
@@ -79,6 +80,13 @@ def _recent_shares(value: np.ndarray, group: np.ndarray, row: np.ndarray, length
     return result
 
 
+def in_hindsight(label: np.ndarray, group: np.ndarray) -> float:
+    """How often, in percent, who is told the most common label of each event's group would be right."""
+    counts = np.zeros((len(groups := np.unique(group)), int(label.max()) + 1))
+    np.add.at(counts, (np.searchsorted(groups, group), label), 1)
+    return float(counts.max(1).sum() / len(label) * 100)
+
+
 def main() -> None:
     """Fit, and print a Markdown table."""
     config = tyro.cli(TreesConfig, prog="python -m benchmarks.trees")
@@ -91,10 +99,21 @@ def main() -> None:
         )
         train = np.random.default_rng(0).choice(train, min(config.samples, len(train)), replace=False)
         inputs = [features(log, positions) for positions in (train, *parts)]
-        labels = [log.events.ids[log.focus.rows[positions + 1]] for positions in (train, *parts)]
+        targets = [log.focus.rows[positions + 1] for positions in (train, *parts)]
+        labels = [log.events.ids[rows] for rows in targets]
+        when = log.events.timestamp[targets[2]] // MICROSECONDS + log.events.utc_offset[targets[2]]
+        day, hour_of_day = when // 86_400, when // 3600 % 24
         names = [category.name for category in log.schema.categories]
-        print("| category | validation top-1, % | nll | test top-1, % | nll | most common, test |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        columns = (
+            "validation top-1, %",
+            "nll",
+            "test top-1, %",
+            "nll",
+            "most common, test",
+            "of its day",
+            "of its hour",
+        )
+        print(f"| category | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}", sep="\n")
         for name in config.categories:
             c = names.index(name)
             trees = HistGradientBoostingClassifier(
@@ -108,7 +127,10 @@ def main() -> None:
                 top1 = (trees.classes_[p.argmax(1)] == y[:, c]).mean()
                 cells += [f"{top1 * 100:.2f}", f"{-np.log(np.maximum(of_label, 1e-6)).mean():.3f}"]
             common = np.bincount(labels[0][:, c]).argmax()
-            print(f"| {name} | {' | '.join(cells)} | {(labels[2][:, c] == common).mean() * 100:.2f} |", flush=True)
+            label = labels[2][:, c]
+            hindsight = [in_hindsight(label, group) for group in (day, hour_of_day)]
+            cells += [f"{share:.2f}" for share in ((label == common).mean() * 100, *hindsight)]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
