@@ -74,7 +74,7 @@ def random_queries(bundle: Bundle, n: int, events: int | None, seed: int, horizo
     random = np.random.default_rng(seed)
     sizes, now = np.array(bundle.codec.sizes), 1_700_000_000 * MICROSECONDS
 
-    most = np.array([bundle.history_length(stream) for stream in bundle.schema.streams])
+    most = np.array([stream.history_length(bundle.config.context_length) for stream in bundle.schema.streams])
 
     def histories() -> Histories:
         lengths = random.integers(0, most + 1) if events is None else np.minimum(events, most)
@@ -192,7 +192,7 @@ def measure_horizon(config: EngineBenchmark, bundle: Bundle, backend: BackendNam
     measured = {"with marginals": engine}
     if backend == "onnx":
         measured["transformer alone"] = Engine(
-            bundle.codec, bundle.config, TransformerAlone(bundle, config), 0, bundle.months
+            bundle.codec, bundle.config, bundle.months, TransformerAlone(bundle, config), 0
         )
     variants = [variant for e in measured.values() for variant in _horizon(e, bundle.max_horizon, states, inputs)]
     seconds = iter(median_seconds(variants, max(config.rounds // 2, 1)))

@@ -32,7 +32,7 @@ from rich.console import Console
 
 from benchmarks.runs import metrics_of_test_part
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import HEADER, INDEX_COLUMNS, EventLog
+from eventmodel.event_log import FORMAT, INDEX_COLUMNS, EventLog
 from eventmodel.schema import Schema, load_schema
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
@@ -157,7 +157,7 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
         ValueError: what lies in the directory is of another log, split or configuration.
     """
     log, path = prepare(frame, schema, parts=parts)[0], directory / "log"
-    if not (path / HEADER).is_file():
+    if not (path / FORMAT.file).is_file():
         log.save(path)
     elif not _is_same(log, EventLog.load(path)):
         raise ValueError(f"{path} was prepared from another log or other folds; name a new --out")

@@ -8,15 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from eventmodel.codec import Codec, Vocabularies
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import history_length
-from eventmodel.schema import Schema, Stream, explain
+from eventmodel.header import Format
+from eventmodel.schema import Schema
 
-FORMAT_VERSION = 4
-HEADER = "bundle.json"
+FORMAT = Format(
+    "a bundle",
+    name="event model bundle",
+    version=4,
+    file="bundle.json",
+    instead="make one with python -m export.run",
+    again="export it again",
+)
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,13 @@ class Bundle:
     def max_horizon(self) -> int:
         return self.config.target_length
 
-    def history_length(self, stream: Stream) -> int:
-        """How many events of one entity of this stream the model reads."""
-        return history_length(stream, self.config.context_length)
-
 
 def write_bundle(bundle: Bundle, draft: Path) -> None:
     """Write header and example into ``draft``, where the artefacts already lie, and hash them all."""
     (draft / "example.json").write_text(json.dumps(bundle.example, indent=2), "utf-8")
-    files = {p.name: _sha256(p) for p in sorted(draft.iterdir()) if p.name != HEADER}
+    files = {p.name: _sha256(p) for p in sorted(draft.iterdir()) if p.name != FORMAT.file}
     header = {
-        "format": "event model bundle",
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header(),
         "name": bundle.name,
         "version": bundle.version,
         "schema": bundle.schema.model_dump(mode="json"),
@@ -78,7 +77,7 @@ def write_bundle(bundle: Bundle, draft: Path) -> None:
         "parity": bundle.parity,
         "files": files,
     }
-    (draft / HEADER).write_text(json.dumps(header, indent=1), "utf-8")
+    (draft / FORMAT.file).write_text(json.dumps(header, indent=1), "utf-8")
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -88,14 +87,8 @@ def load_bundle(path: Path) -> Bundle:
         ValueError: not a bundle, of a newer format, or a file is missing or changed.
     """
     path = Path(path)
-    try:
-        header = json.loads((path / HEADER).read_text("utf-8"))
-    except (OSError, ValueError) as error:  # not JSON, or not even UTF-8
-        raise ValueError(f"{path} is not a bundle ({error}); make one with python -m export.run") from None
-    found = header.get("format_version") if isinstance(header, dict) else None
-    if not isinstance(header, dict) or header.get("format") != "event model bundle" or found != FORMAT_VERSION:
-        raise ValueError(f"{path} has bundle format {found}, this program reads {FORMAT_VERSION}; export it again")
-    try:
+    header = FORMAT.read(path)
+    with FORMAT.reading(path):
         _check_files(path, header["files"])
         bundle = Bundle(
             path=path,
@@ -111,12 +104,6 @@ def load_bundle(path: Path) -> Bundle:
             example=json.loads((path / "example.json").read_text("utf-8")),
         )
         _ = bundle.codec  # a vocabulary that is missing is missed here
-    except ValidationError as error:
-        raise ValueError(f"{path / HEADER} holds no valid schema:\n{explain(error)}") from None
-    except KeyError as error:
-        raise ValueError(f"{path / HEADER} lacks {error}; export the bundle again") from None
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{path / HEADER} is damaged: {error}; export the bundle again") from None
     return bundle
 
 

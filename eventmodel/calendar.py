@@ -68,7 +68,7 @@ def last_day(month: int, near: datetime) -> int:
 
 
 def next_wall(
-    near: datetime, month: int, day: int, hour: int, minute: int, believed: Container[int] = MONTHS
+    near: datetime, month: int, day: int, hour: int, minute: int, believed: Container[int]
 ) -> datetime | None:
     """The reading with these ids that a clock most likely shows from ``near`` on; None if unlikely.
 

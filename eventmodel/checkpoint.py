@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
+from eventmodel.header import Format
 from eventmodel.model import EventModel
-from eventmodel.schema import Schema, explain
+from eventmodel.schema import Schema
 
-FORMAT = "event model checkpoint"
-FORMAT_VERSION = 3
-META = "meta.json"
+FORMAT = Format(
+    "a checkpoint",
+    name="event model checkpoint",
+    version=3,
+    file="meta.json",
+    instead="name a directory like RUN/best",
+    again="use an earlier checkpoint, or the version of this program that wrote it",
+)
 WEIGHTS = "weights.safetensors"
 
 
@@ -47,8 +52,7 @@ def write_checkpoint(draft: Path, checkpoint: Checkpoint) -> None:
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, draft / WEIGHTS)
     meta = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header(),
         "model": model.config.to_dict(),
         "schema": codec.schema.model_dump(mode="json"),
         "vocabularies": {name: list(values) for name, values in codec.vocabularies.items()},
@@ -58,7 +62,7 @@ def write_checkpoint(draft: Path, checkpoint: Checkpoint) -> None:
         "example": checkpoint.example,
         "torch": torch.__version__,
     }
-    (draft / META).write_text(json.dumps(meta), "utf-8")
+    (draft / FORMAT.file).write_text(json.dumps(meta), "utf-8")
 
 
 def load_model(directory: Path, config: ModelConfig, codec: Codec) -> EventModel:
@@ -79,27 +83,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: not a checkpoint, of a newer format, or damaged; the message says which.
     """
     path = Path(path)
-    try:
-        meta = json.loads((path / META).read_text("utf-8"))
-    except (OSError, ValueError) as error:  # not JSON, or not even UTF-8
-        raise ValueError(f"{path} is not a checkpoint ({error}); name a directory like RUN/best") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of this project: its {META} says {_format(meta)!r}")
-    if meta.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has checkpoint format {meta.get('format_version')}, this program reads {FORMAT_VERSION}; "
-            "use the version that wrote it"
-        )
-    try:
+    meta = FORMAT.read(path)
+    with FORMAT.reading(path):
         codec = Codec(Schema.model_validate(meta["schema"]), meta["vocabularies"])
-        model = load_model(path, ModelConfig.from_dict(meta["model"]), codec)
-        checkpoint = Checkpoint(model, codec, meta["step"], meta["metrics"], meta["training"], meta["example"])
-    except ValidationError as error:
-        raise ValueError(f"{path} is damaged: no valid schema:\n{explain(error)}") from None
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}; use an earlier checkpoint") from None
-    return checkpoint
-
-
-def _format(meta: object) -> object:
-    return meta.get("format") if isinstance(meta, dict) else type(meta).__name__
+        config = ModelConfig.from_dict(meta["model"])
+        try:
+            model = load_model(path, config, codec)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged: {error}; {FORMAT.again}") from None
+        return Checkpoint(model, codec, meta["step"], meta["metrics"], meta["training"], meta["example"])

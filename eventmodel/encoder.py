@@ -36,7 +36,7 @@ class EventEncoder(nn.Module):
         categories: tuple[Category, ...],
         sizes: tuple[int, ...],
         row_offset: tuple[int, ...],
-        dropout: float = 0.0,
+        dropout: float,
     ) -> None:
         """
         Args:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eventmodel.event_log import StreamIndex, history_length, newest_distinct, window
+from eventmodel.event_log import StreamIndex, newest_distinct, window
 from eventmodel.schema import Schema, Stream
 
 LOOK_BACK = 64
@@ -62,7 +62,7 @@ def read_histories(
     position = indices[schema.focus].end(np.array([focus]), last) - 1
     result = {}
     for stream in schema.streams:
-        width = history_length(stream, context_length)
+        width = stream.history_length(context_length)
         if not stream.keys:
             result[stream.name] = [History(-1, np.arange(max(last_row + 1 - width, 0), last_row + 1))]
             continue

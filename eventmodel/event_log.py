@@ -17,10 +17,17 @@ import numpy as np
 
 from eventmodel.codec import MICROSECONDS, Codec, Events, Vocabularies
 from eventmodel.directory import write_directory
-from eventmodel.schema import Schema, Stream
+from eventmodel.header import Format
+from eventmodel.schema import Schema
 
-FORMAT_VERSION = 2
-HEADER = "log.json"
+FORMAT = Format(
+    "a prepared event log",
+    name="event log",
+    version=2,
+    file="log.json",
+    instead="make one with python -m training.prepare",
+    again="prepare the log again",
+)
 """A prepared log is a directory of this file and one .npy file per array."""
 INDEX_COLUMNS = ("rows", "start", "vocabulary_id", "keys", "name_end", "name_text")
 N_GAP_BUCKETS = 32
@@ -238,7 +245,7 @@ class EventLog:
         arrays = {f"events.{name}": column for name, column in self.events._asdict().items()}
         for name, index in self.streams.items():
             arrays |= {f"{name}.{column}": getattr(index, column) for column in INDEX_COLUMNS}
-        with write_directory(path, replaces=HEADER) as directory:
+        with write_directory(path, replaces=FORMAT.file) as directory:
             for name, array in arrays.items():
                 np.save(array_path(directory, name), array, allow_pickle=False)
             write_header(directory, self.schema, self.vocabularies, self.train_end, self.validation_end)
@@ -251,38 +258,28 @@ class EventLog:
             is_mapped: leave the arrays on the disk and read what is used; otherwise read them whole.
 
         Raises:
-            ValueError: not an event log, or of a newer format.
+            ValueError: not an event log, of another format, or damaged.
         """
-        try:
-            header = json.loads((path / HEADER).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{path} is not a prepared event log ({error}); make one with python -m training.prepare"
-            ) from None
-        found = header.get("format_version") if isinstance(header, dict) else None
-        if not isinstance(header, dict) or header.get("format") != "event log" or found != FORMAT_VERSION:
-            raise ValueError(
-                f"{path} has event log format {found}, this program reads {FORMAT_VERSION}; prepare the log again"
-            )
-        schema = Schema.model_validate(header["schema"])
+        header = FORMAT.read(path)
 
         def column(name: str) -> np.ndarray:
             try:
                 # a plain array over the map: a memmap's own indexing is slower
                 return np.asarray(np.load(array_path(path, name), "r" if is_mapped else None, allow_pickle=False))
             except (OSError, EOFError, ValueError) as error:
-                raise ValueError(f"{path} is damaged: {error}; prepare the log again") from None
+                raise ValueError(f"{path} is damaged: {error}; {FORMAT.again}") from None
 
-        return cls(
-            schema=schema,
-            vocabularies=header["vocabularies"],
-            events=Events(*(column(f"events.{name}") for name in Events._fields)),
-            streams={
-                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in INDEX_COLUMNS)) for s in schema.streams if s.keys
-            },
-            train_end=header["train_end"],
-            validation_end=header["validation_end"],
-        )
+        with FORMAT.reading(path):
+            schema = Schema.model_validate(header["schema"])
+            keyed = [stream.name for stream in schema.streams if stream.keys]
+            return cls(
+                schema=schema,
+                vocabularies=header["vocabularies"],
+                events=Events(*(column(f"events.{name}") for name in Events._fields)),
+                streams={name: StreamIndex(*(column(f"{name}.{c}") for c in INDEX_COLUMNS)) for name in keyed},
+                train_end=header["train_end"],
+                validation_end=header["validation_end"],
+            )
 
 
 def array_path(directory: Path, name: str) -> Path:
@@ -295,14 +292,13 @@ def write_header(
 ) -> None:
     """Write what a log holds beside its arrays."""
     header = {
-        "format": "event log",
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header(),
         "train_end": train_end,
         "validation_end": validation_end,
         "schema": schema.model_dump(mode="json"),
         "vocabularies": {name: list(values) for name, values in vocabularies.items()},
     }
-    (directory / HEADER).write_text(json.dumps(header), "utf-8")
+    (directory / FORMAT.file).write_text(json.dumps(header), "utf-8")
 
 
 def newest_distinct(keys: np.ndarray, limit: int) -> np.ndarray:
@@ -327,8 +323,3 @@ def newest_distinct(keys: np.ndarray, limit: int) -> np.ndarray:
     row = np.broadcast_to(np.arange(batch)[:, None], (batch, width))
     result[row, np.where(is_first, np.minimum(rank, limit), limit)] = keys
     return result[:, :limit]
-
-
-def history_length(stream: Stream, context_length: int) -> int:
-    """How many events of one entity are read: the schema's limit, or the model's if smaller."""
-    return min(stream.max_events, context_length)

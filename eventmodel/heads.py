@@ -48,9 +48,7 @@ class Heads(nn.Module):
     is_sibling: Tensor
     pair: Tensor
 
-    def __init__(
-        self, d_model: int, categories: tuple[Category, ...], sizes: tuple[int, ...], plain: bool = False
-    ) -> None:
+    def __init__(self, d_model: int, categories: tuple[Category, ...], sizes: tuple[int, ...], plain: bool) -> None:
         """
         Args:
             sizes: ids per category.

@@ -19,7 +19,7 @@ from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch, Tar
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.encoder import EventEncoder, StreamEncoder
-from eventmodel.event_log import N_GAP_BUCKETS, history_length
+from eventmodel.event_log import N_GAP_BUCKETS
 from eventmodel.heads import HeadOutput, Heads, earlier_categories
 from eventmodel.layers import KeyValue, RMSNorm
 from eventmodel.predictor import EventPredictor, Read
@@ -55,7 +55,7 @@ class EventModel(nn.Module):
         self.streams = nn.ModuleDict()
         for s in schema.streams:
             # not as an item: there a stream may not have the name of a method, as "items" or "values"
-            self.streams._modules[s.name] = StreamEncoder(config, history_length(s, config.context_length))
+            self.streams._modules[s.name] = StreamEncoder(config, s.history_length(config.context_length))
         self.predictor = EventPredictor(config)
         self.heads = Heads(d_model, schema.categories, sizes, config.plain)
 

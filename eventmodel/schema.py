@@ -102,6 +102,10 @@ class Stream(_Strict):
     max_events: int = Field(default=200, ge=1, le=100_000)
     """How many events of one entity a prediction reads at most; a model may read fewer."""
 
+    def history_length(self, context_length: int) -> int:
+        """How many events of one entity a model with this context reads."""
+        return min(self.max_events, context_length)
+
 
 MAX_CATEGORIES = 256
 """Of an event: a category's number shares a machine word with an id and its probability (``request.distributions``)."""
@@ -191,6 +195,11 @@ class Schema(_Strict):
     def focus_stream(self) -> Stream:
         """The stream whose entity's future is predicted."""
         return self.stream_by_name[self.focus]
+
+    @cached_property
+    def focus_index(self) -> int:
+        """The number of the focus stream among the streams."""
+        return self.streams.index(self.focus_stream)
 
     @cached_property
     def categories(self) -> tuple[Category, ...]:

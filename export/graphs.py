@@ -27,7 +27,7 @@ from eventmodel.engine.graphs import (
     step_inputs,
     step_outputs,
 )
-from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS, history_length
+from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.model import EventModel
 
 Format = Literal["onnx", "torchscript"]
@@ -95,7 +95,7 @@ def artefacts(model: EventModel) -> list[Artefact]:
     step = ((0,), (0,), (0,), (), (0, 1), (0,), (0, 1), (0, 1))
     free_and_names: dict[str, tuple[Sequence[Sequence[int]], Sequence[str], Sequence[str], Callable[..., Inputs]]] = {}
     for stream in model.schema.streams:
-        longest = history_length(stream, model.config.context_length)
+        longest = stream.history_length(model.config.context_length)
         events = (0, 1) if longest > 1 else (0,)
         make = partial(inputs.encode, longest)
         free_and_names[f"encode_{stream.name}"] = ((events, events, events, (0,)), ENCODE_INPUTS, ENCODE_OUTPUTS, make)

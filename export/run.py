@@ -24,7 +24,7 @@ from rich.markup import escape
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from eventmodel.bundle import HEADER, Bundle, write_bundle
+from eventmodel.bundle import FORMAT, Bundle, write_bundle
 from eventmodel.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, load_model
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
@@ -57,7 +57,7 @@ def export(config: ExportConfig, console: Console) -> Bundle:
     """
     checkpoint = load_checkpoint(config.checkpoint)
     model = checkpoint.model
-    with write_directory(config.out, replaces=HEADER) as draft:
+    with write_directory(config.out, replaces=FORMAT.file) as draft:
         save_file(dict(model.state_dict()), draft / WEIGHTS)
         parity: dict[str, float] = {}
         for form, name, difference, size in _write_all(config, checkpoint, draft, console):

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 
 import litserve
-import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
@@ -60,15 +59,11 @@ class PredictAPI(litserve.LitAPI):
 
     def check(self) -> None:
         """Answer the bundle's example; raises what the engine raises."""
-        self._answer([self.example])
+        self.predict([self.example])
 
     def predict(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer a batch.
-
-        Raises:
-            FloatingPointError: a probability that is not a number.
-        """
-        return self._answer(queries)
+        """Answer a batch; raises what the engine raises."""
+        return self.engine.answer(list(queries), self.status.beat)
 
     def count(self, queries: Sequence[Query], answers: Sequence[Answer]) -> None:
         """Count an answered batch, while the model works on the next one."""
@@ -78,9 +73,3 @@ class PredictAPI(litserve.LitAPI):
     def publish(self) -> None:
         """Let the metrics show what was counted; called often, it does so about once a second."""
         self.drift.publish()
-
-    def _answer(self, queries: Sequence[Query]) -> list[Answer]:
-        answers = self.engine.answer(list(queries), self.status.beat)
-        if any(np.isnan(answer.log_probs).any() for answer in answers):
-            raise FloatingPointError("the model gave a probability that is not a number")
-        return answers

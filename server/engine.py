@@ -12,7 +12,11 @@ class Engine(Protocol):
     """What the server needs of an engine."""
 
     def answer(self, queries: list[Query], on_step: Callable[[], None]) -> list[Answer]:
-        """One answer per query, in their order; calls ``on_step`` now and then."""
+        """One answer per query, in their order; calls ``on_step`` now and then.
+
+        Raises:
+            FloatingPointError: the model gave something that is no number.
+        """
         ...
 
     def count(self) -> None:

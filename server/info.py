@@ -34,7 +34,10 @@ def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Awaitable[Re
             "least_temperature": MIN_TEMPERATURE,
             "least_top_p": MIN_TOP_P,
             "streams": {
-                stream.name: {"entities": stream.max_entities, "events": bundle.history_length(stream)}
+                stream.name: {
+                    "entities": stream.max_entities,
+                    "events": stream.history_length(bundle.config.context_length),
+                }
                 for stream in schema.streams
             },
         },

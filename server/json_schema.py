@@ -112,7 +112,7 @@ def _sampling() -> Json:
 def _stream(bundle: Bundle, stream: Stream) -> Json:
     event = _event(bundle.schema, "")
     names = [f.name for f in bundle.schema.fields]
-    limit = bundle.history_length(stream)
+    limit = stream.history_length(bundle.config.context_length)
     columns = _object(
         {
             "columns": {"type": "array", "items": {"enum": names}, "uniqueItems": True},

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from litserve import LitAPI
 from litserve.loops import LitLoop
 
 from eventmodel.engine.query import Answer, Query
@@ -32,6 +31,10 @@ class Model(Protocol):
         """Let the metrics know of a batch."""
         ...
 
+    def publish(self) -> None:
+        """Let the metrics show what was counted; called often."""
+        ...
+
     def check(self) -> None:
         """Raise if the model does not work at all."""
         ...
@@ -50,7 +53,7 @@ class QueueLoop(LitLoop):
 
     def __call__(
         self,
-        lit_api: LitAPI,
+        lit_api: Model,
         device: str,
         worker_id: int,
         request_queue: RequestQueue,

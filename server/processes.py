@@ -1,7 +1,6 @@
 """How the server's processes begin, and what ends them."""
 
 import ctypes
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,17 +11,12 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM do what Ctrl-C does: LitServe finishes its work on a KeyboardInterrupt only.
-
-    Ctrl-C reaches the HTTP processes too; they finish on it, and must not end with a traceback.
-    """
-    main_process = os.getpid()
+    """Let SIGTERM do what Ctrl-C does: LitServe finishes its work on a KeyboardInterrupt only."""
 
     def stop(signal_number: int, frame: object) -> None:
-        if os.getpid() == main_process:  # forked processes inherit the handler and are stopped by this one
-            for number in _STOP:
-                signal.signal(number, signal.SIG_IGN)
-            raise KeyboardInterrupt
+        for number in _STOP:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
 
     for number in _STOP:
         signal.signal(number, stop)

@@ -2,7 +2,7 @@
 
 In place of LitServe's queues, which live in a manager process and are pickled twice on each way. Sockets
 are opened where they are first used, so that none crosses a fork. What may queue up is bounded by
-admission (see ``server.handler``), not here.
+``server.admission``, not here.
 """
 
 import asyncio

@@ -143,6 +143,8 @@ class FakeEngine:
         if "hang" in kinds:
             time.sleep(1000)
         self.is_spoilt |= "spoil" in kinds
+        if self.is_spoilt:
+            raise FloatingPointError("nothing is a number any longer")
         events = query.histories.events
         content = events.ids.tobytes() + events.timestamp.tobytes()
         seed = hashlib.sha256(content + query.now.to_bytes(8, "big", signed=True)).digest()
@@ -150,8 +152,6 @@ class FakeEngine:
         if query.allowed is not None:
             logits[:, ~query.allowed] = -np.inf
         log_probs = _log_softmax_of(logits, self.start)
-        if self.is_spoilt:
-            log_probs += np.nan
         ids = np.stack([p.argmax(1) for p in np.split(log_probs, self.start[1:-1], axis=1)], axis=1).astype(np.int32)
         timestamp = query.now + 60_000_000 * np.arange(1, query.horizon + 1)
         observed = expected = None

@@ -39,7 +39,10 @@ def event(kind: str) -> dict[str, object]:
 
 def card(bundle: Bundle) -> dict[str, Any]:
     """What the load test reads of the server's card."""
-    streams = {s.name: {"entities": s.max_entities, "events": bundle.history_length(s)} for s in bundle.schema.streams}
+    streams = {
+        s.name: {"entities": s.max_entities, "events": s.history_length(bundle.config.context_length)}
+        for s in bundle.schema.streams
+    }
     return {
         "schema": bundle.schema.model_dump(mode="json"),
         "limits": {"streams": streams, "horizon": bundle.max_horizon},
@@ -58,7 +61,7 @@ def test_every_request_of_the_mix_can_be_read(bundle: Bundle) -> None:
 
 def test_requests_are_of_every_size_and_horizon_in_their_shares(bundle: Bundle) -> None:
     found = some(bundle)
-    limits = {stream.name: bundle.history_length(stream) for stream in bundle.schema.streams}
+    limits = {stream.name: stream.history_length(bundle.config.context_length) for stream in bundle.schema.streams}
     kinds = Counter(kind for kind, _ in found)
     assert set(kinds) == {f"{size}, {horizon} ahead" for size in SIZES for horizon in (1, 3, 4)}  # it has no 8
     for kind, document in found:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eventmodel.bundle import Bundle
-from eventmodel.calendar import keep_to_calendar
+from eventmodel.calendar import MONTHS, keep_to_calendar
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.codec import Events
 from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
@@ -145,7 +145,7 @@ def test_the_datetime_of_a_generated_event_is_the_one_of_its_ids(engine: Engine,
 def test_a_generated_moment_is_the_nearest_that_is_not_past(
     bundle: Bundle, now: str, ids: tuple[int, ...], moment: str
 ) -> None:
-    calendar = Calendar(bundle.codec)
+    calendar = Calendar(bundle.codec, MONTHS)
     event = np.ones(len(bundle.schema.categories), np.int64)
     at = [i for i, c in enumerate(bundle.schema.categories) if c.field == bundle.schema.order_by]
     event[at] = ids

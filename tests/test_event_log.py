@@ -13,7 +13,6 @@ from eventmodel.event_log import (
     EventLog,
     gap_bucket,
     gather,
-    history_length,
     hour,
     index_stream,
     newest_distinct,
@@ -196,7 +195,7 @@ def test_newest_distinct_keeps_the_first_of_each_key_in_order(keys, limit):
 
 def test_a_history_is_as_long_as_both_schema_and_model_allow():
     stream = Stream(name="Time", max_events=64)
-    assert (history_length(stream, 200), history_length(stream, 16)) == (64, 16)
+    assert (stream.history_length(200), stream.history_length(16)) == (64, 16)
 
 
 # --- the log on disk ------------------------------------------------------------------
@@ -237,6 +236,17 @@ def test_a_log_with_a_missing_or_cut_array_is_refused(small_log, tmp_path, size)
     else:
         array.write_bytes(array.read_bytes()[:size])
     with pytest.raises(ValueError, match="damaged"):
+        EventLog.load(tmp_path / "log")
+
+
+@pytest.mark.parametrize("lacking", ["schema", "vocabularies", "train_end"])
+def test_a_header_that_lacks_something_is_damaged_and_the_way_out_is_told(small_log, tmp_path, lacking):
+    small_log.save(tmp_path / "log")
+    file = tmp_path / "log" / "log.json"
+    header = json.loads(file.read_text("utf-8"))
+    del header[lacking]
+    file.write_text(json.dumps(header), "utf-8")
+    with pytest.raises(ValueError, match=f"its log.json lacks '{lacking}'; prepare the log again"):
         EventLog.load(tmp_path / "log")
 
 

@@ -33,6 +33,9 @@ class Upper:
     def count(self, queries: Sequence[Any], answers: Sequence[Any]) -> None:
         pass
 
+    def publish(self) -> None:
+        pass
+
     def check(self) -> None:
         self.predict(["example"])
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from eventmodel.codec import Vocabularies
 from eventmodel.directory import write_directory
-from eventmodel.event_log import HEADER
+from eventmodel.event_log import FORMAT
 from eventmodel.schema import Schema, builtin_schemas, load_schema
 from training.errors import exit_on_user_error
 from training.preparation.log import BATCH_ROWS, Batch, Table, write_log
@@ -98,7 +98,7 @@ def run(config: PrepareConfig, console: Console) -> None:
             values.write_csv(file, include_header=file.tell() == 0)
 
     try:
-        with write_directory(config.out, replaces=HEADER) as directory, _Bars(console) as bars:
+        with write_directory(config.out, replaces=FORMAT.file) as directory, _Bars(console) as bars:
             report = write_log(
                 directory,
                 schema,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from safetensors import SafetensorError
 
-from eventmodel.checkpoint import META, Checkpoint, write_checkpoint
+from eventmodel.checkpoint import FORMAT, Checkpoint, write_checkpoint
 from eventmodel.directory import point, write_directory
 
 console = Console(stderr=True)
@@ -47,7 +47,7 @@ class RunDirectory:
         is_periodic = link.startswith("step-")
         directory = checkpoints / link if is_periodic else _new_directory(checkpoints, f"{link}-{checkpoint.step:07d}")
         try:
-            with write_directory(directory, replaces=META) as draft:
+            with write_directory(directory, replaces=FORMAT.file) as draft:
                 write_checkpoint(draft, checkpoint)
                 write_more(draft)
             if not is_periodic:

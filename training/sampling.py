@@ -16,7 +16,7 @@ from eventmodel.codec import MICROSECONDS
 from eventmodel.config import ModelConfig
 from eventmodel.context import StreamRows, decoder_inputs, stream_batch
 from eventmodel.entities import context_entities
-from eventmodel.event_log import EventLog, history_length, window
+from eventmodel.event_log import EventLog, window
 from training.masking import EntityMask, unknown_shares
 from training.windows import own_windows, read_at, shared_windows
 
@@ -153,7 +153,7 @@ class Sampler:
 
         streams, reads, states, kept, first = [], [], [], before, 0
         for stream in log.schema.streams:
-            width = history_length(stream, config.context_length)
+            width = stream.history_length(config.context_length)
             is_focus = stream.name == log.schema.focus
             if stream.keys:
                 of_stream = log.streams[stream.name]
@@ -201,7 +201,7 @@ class Sampler:
         target = np.where(target < self.end, target, -1)  # nothing of the next part of the log
         decoder = decoder_inputs(
             states,
-            focus=[s.name for s in log.schema.streams].index(log.schema.focus),
+            focus=log.schema.focus_index,
             past=np.where(past >= 0, index.rows[past], -1),
             now=nows.timestamp,
             now_utc_offset=log.events.utc_offset[nows.last_row],  # clocks may have changed since the focus's last event

@@ -95,7 +95,7 @@ def _quantiles(
     advance: Callable[[], object],
 ) -> list[np.ndarray]:
     """Batch by batch (B, levels) microseconds."""
-    engine = Engine(sampler.log.codec, model.config, TorchBackend.of_model(model, device), months=model.months)
+    engine = Engine(sampler.log.codec, model.config, model.months, TorchBackend.of_model(model, device))
     result = []
     for start in range(0, len(positions), BATCH):
         nows = sampler.at_last_event(positions[start : start + BATCH])

@@ -110,7 +110,7 @@ class NaiveSamples(Dataset[Sample]):
 
     def _focus_slot(self) -> int:
         schema = self.log.schema
-        kind = [stream.name for stream in schema.streams].index(schema.focus)
+        kind = schema.focus_index
         return sum(stream.max_entities for stream in schema.streams[:kind])
 
 

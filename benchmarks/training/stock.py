@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import history_length
 from eventmodel.layers import RMSNorm
 from eventmodel.model import EventModel
 from eventmodel.predictor import Read
@@ -16,7 +15,7 @@ def use_stock_modules(model: EventModel) -> None:
     """Replace the stream encoders and the event predictor."""
     config = model.config
     model.streams = nn.ModuleDict(
-        {s.name: StockEncoder(config, history_length(s, config.context_length)) for s in model.schema.streams}
+        {s.name: StockEncoder(config, s.history_length(config.context_length)) for s in model.schema.streams}
     )
     model.predictor = StockPredictor(config)  # type: ignore[assignment]
 

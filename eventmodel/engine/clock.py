@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eventmodel.calendar import MONTHS, datetime_ids, first_wall, next_wall
+from eventmodel.calendar import datetime_ids, first_wall, next_wall
 from eventmodel.codec import Codec, Moment
 
 _MINUTE = timedelta(minutes=1)
@@ -20,9 +20,7 @@ class Clock:
     ``allowed`` says otherwise.
     """
 
-    def __init__(
-        self, codec: Codec, not_before: int, allowed: Sequence[np.ndarray], believed: Container[int] = MONTHS
-    ) -> None:
+    def __init__(self, codec: Codec, not_before: int, allowed: Sequence[np.ndarray], believed: Container[int]) -> None:
         """
         Args:
             not_before: microseconds.

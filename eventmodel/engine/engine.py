@@ -8,7 +8,6 @@ import numpy as np
 
 from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.bundle import Bundle
-from eventmodel.calendar import MONTHS
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.engine.backend import Backend, Native, graph_names
@@ -35,9 +34,9 @@ class Engine:
         self,
         codec: Codec,
         config: ModelConfig,
+        months: Collection[int],
         backend: Backend,
         state_cache_bytes: int = STATE_CACHE_BYTES,
-        months: Collection[int] = MONTHS,
     ) -> None:
         """
         Args:
@@ -49,7 +48,7 @@ class Engine:
         self._calendar = Calendar(codec, months)
         schema = codec.schema
         self._starts = np.cumsum((0, *codec.sizes))  # (C + 1,)
-        self._focus = [stream.name for stream in schema.streams].index(schema.focus)
+        self._focus = schema.focus_index
         # a future event has a time: the categories of the ordering datetime are never unknown
         self._possible = np.ones(self._starts[-1], bool)
         self._possible[[self._starts[i] for i, c in enumerate(schema.categories) if c.field == schema.order_by]] = False
@@ -286,7 +285,7 @@ def open_engine(
     if backend == "auto":
         backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
     opened = _open_backend(bundle, backend, device, threads)
-    return Engine(bundle.codec, bundle.config, opened, state_cache_bytes, bundle.months)
+    return Engine(bundle.codec, bundle.config, bundle.months, opened, state_cache_bytes)
 
 
 def _has_gpu() -> bool:

@@ -11,7 +11,7 @@ from eventmodel.codec import Events
 from eventmodel.config import ModelConfig
 from eventmodel.context import DecoderInputs, StreamRows, decoder_inputs
 from eventmodel.engine.query import Query
-from eventmodel.event_log import history_length, window
+from eventmodel.event_log import window
 from eventmodel.schema import Schema
 
 
@@ -29,11 +29,11 @@ def lay_out(
 
     streams = []
     past = np.full((len(queries), config.focus_events), -1)
-    focus = [stream.name for stream in schema.streams].index(schema.focus)
+    focus = schema.focus_index
     for kind, stream in enumerate(schema.streams):
         of_kind = np.flatnonzero(kinds == kind)
         length, end, count = lengths[of_kind], ends[of_kind], counts[:, kind]
-        width = max(min(int(length.max(initial=1)), history_length(stream, config.context_length)), 1)
+        width = max(min(int(length.max(initial=1)), stream.history_length(config.context_length)), 1)
         slot = np.arange(stream.max_entities)
         first = np.cumsum(count) - count
         entity = np.where(slot < count[:, None], first[:, None] + slot, -1)

@@ -100,7 +100,7 @@ def read_back(decoding: Decoding, rollouts: Sequence[Rollout]) -> None:
 class Calendar:
     """Makes what the chain chose an event that can be: its datetimes exist, and time moves forward."""
 
-    def __init__(self, codec: Codec, months: Collection[int] = MONTHS) -> None:
+    def __init__(self, codec: Codec, months: Collection[int]) -> None:
         """
         Args:
             months: of the ordering datetime, which training has shown.

@@ -210,7 +210,7 @@ def _list_in(schema: Schema, events: dict[str, object], key: str, loc: str) -> l
 
 
 def _check_length(bundle: Bundle, stream: Stream, n_events: int, loc: str) -> None:
-    limit = bundle.history_length(stream)
+    limit = stream.history_length(bundle.config.context_length)
     # An error rather than a silent cut: who sends more believes that the model reads more.
     if n_events > limit:
         raise RequestError(
