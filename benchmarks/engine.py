@@ -30,7 +30,7 @@ import tyro
 from rich.console import Console
 
 from eventmodel.batch import SequenceBatch
-from eventmodel.bundle import Bundle, load_bundle
+from eventmodel.bundle import Bundle, artefact_path, load_bundle
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.config import ModelConfig
 from eventmodel.context import DecoderInputs, stream_batch
@@ -173,7 +173,7 @@ class TransformerAlone(OnnxBackend):
         graphs = ("decode", "step")
         with tempfile.TemporaryDirectory() as directory:
             for name in graphs:
-                whole, part = (path / f"{name}.onnx" for path in (bundle.path, Path(directory)))
+                whole, part = (artefact_path(path, name, "onnx") for path in (bundle.path, Path(directory)))
                 graph = onnx.load(whole, load_external_data=False).graph
                 inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
                 onnx.utils.extract_model(str(whole), str(part), inputs, [x for x in outputs if x != "log_probs"])

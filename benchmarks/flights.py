@@ -10,7 +10,7 @@ preset or log is refused.
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import tyro
 
 from benchmarks.runs import metrics_of_test_part
 from eventmodel.event_log import EventLog
-from training.config import PRESETS, TrainConfig
+from training.config import PRESETS, PresetName, TrainConfig
 from training.errors import exit_on_user_error
 from training.evaluation import choose
 from training.evaluation.baselines import score_baselines
@@ -35,7 +35,7 @@ class FlightsConfig:
     """The prepared flights log."""
     out: Path
     """Directory for the runs, one per seed."""
-    preset: Literal["quickstart", "workforce", "base", "large"] = "quickstart"
+    preset: PresetName = "quickstart"
     """What to train."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""

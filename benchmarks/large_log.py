@@ -65,7 +65,7 @@ class Measured:
 
 def main() -> None:
     """Simulate, prepare, train, print."""
-    config = tyro.cli(LargeLogConfig)
+    config = tyro.cli(LargeLogConfig, prog="python -m benchmarks.large_log")
     with exit_on_user_error():
         files = [write_population(config, number) for number in range(config.populations)]
         print("| log | step | seconds | peak memory | without mapped pages | on disk |")

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from eventmodel.config import ModelConfig
+from eventmodel.engine.engine import DeviceName
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
 from training.evaluation import Evaluation, choose, evaluate
@@ -69,7 +70,7 @@ class PrecisionConfig:
     """Learning rates, the highest first."""
     eval_samples: int = 1_024
     """Validation events."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where to train."""
 
     def __post_init__(self) -> None:

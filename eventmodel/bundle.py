@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eventmodel.codec import Codec, Vocabularies
 from eventmodel.config import ModelConfig
@@ -21,6 +21,9 @@ FORMAT = Format(
     instead="make one with python -m export.run",
     again="export it again",
 )
+
+ArtefactForm = Literal["onnx", "torchscript"]
+_SUFFIX: dict[ArtefactForm, str] = {"onnx": ".onnx", "torchscript": ".ts"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Bundle:
     @property
     def max_horizon(self) -> int:
         return self.config.target_length
+
+
+def artefact_path(directory: Path, graph: str, form: ArtefactForm) -> Path:
+    """Where a bundle in ``directory`` keeps a graph."""
+    return directory / f"{graph}{_SUFFIX[form]}"
 
 
 def write_bundle(bundle: Bundle, draft: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from eventmodel.calendar import datetime_ids, nearest_wall
 from eventmodel.iso import read_walls
+from eventmodel.quoted import quoted
 from eventmodel.schema import (
     DATETIME_PARTS,
     AnyField,
@@ -134,7 +135,7 @@ class _NumberCoder:
         try:
             number = float(value)
         except (ValueError, OverflowError):
-            raise ValueError(f"{_short(value)} is not a number; send one, or leave the field out") from None
+            raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None
         if not np.isfinite(number):
             raise ValueError(f"{number} is not a finite number; send one, or leave the field out")
         return (int(np.searchsorted(self._edges, number, side="right")) + 1,)
@@ -243,18 +244,16 @@ class Codec:
         """
         return self._coders[field].encode(value)
 
-    def encode_columns(self, columns: Mapping[str, Sequence[object]], n: int) -> Events:
+    def encode_columns(self, columns: Mapping[str, Sequence[object]], n: int) -> tuple[Events, np.ndarray]:
         """Encode n events given as columns; a field that is left out is unknown throughout.
+
+        Columns of the usual forms are read all at once; one that has anything unusual, value by value.
+
+        Returns:
+            The events, and where a name was given that the vocabularies lack, (n, C) bool.
 
         Raises:
             EncodeError: a value that cannot be read, by row and field.
-        """
-        return self.encode_counted(columns, n)[0]
-
-    def encode_counted(self, columns: Mapping[str, Sequence[object]], n: int) -> tuple[Events, np.ndarray]:
-        """As ``encode_columns``, and where a name was given that the vocabularies lack, (n, C) bool.
-
-        Columns of the usual forms are read all at once; one that has anything unusual, value by value.
         """
         ids = np.zeros((n, len(self.schema.categories)), np.int32)
         unknown = self._encode_names(columns, ids)
@@ -369,7 +368,7 @@ class Codec:
             try:
                 value = datetime.fromisoformat(value)
             except ValueError:
-                raise ValueError(f"{_short(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None
+                raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None
         if not isinstance(value, datetime):
             raise ValueError(f"expected an ISO 8601 datetime like 2026-01-29T08:00:00, not {_kind(value)}")
         if self._zone is None:
@@ -427,8 +426,3 @@ class Codec:
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

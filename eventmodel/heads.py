@@ -143,9 +143,9 @@ class Heads(nn.Module):
         place = place[:, None].expand(-1, copies.shape[1], -1, -1).flatten(2)
         return vocabulary.scatter_add(-1, place, copies.flatten(2)).clamp_min(1e-30).log()
 
-    def calibrate_all(self, log_probs: Tensor, kind: int) -> Tensor:
-        """All categories' log-probabilities (..., V) at their temperatures; ``kind`` is MARGINAL or CHAIN."""
-        scaled = log_probs / self.temperature[kind, self.category_of]
+    def calibrate_marginals(self, log_probs: Tensor) -> Tensor:
+        """All categories' log-probabilities (..., V) at their temperatures."""
+        scaled = log_probs / self.temperature[MARGINAL, self.category_of]
         return torch.cat([of_category.log_softmax(-1) for of_category in scaled.split(self.sizes, -1)], -1)
 
     def pointer(self, keys: Tensor, is_source: Tensor) -> "Pointer":

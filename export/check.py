@@ -23,8 +23,8 @@ from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
 from export.tolerance import TOLERANCE, ParityError
 
-BackendName = Literal["torch", "torchscript", "onnx"]
-LIBRARY: dict[BackendName, str] = {"torch": "torch", "torchscript": "torch", "onnx": "onnxruntime"}
+Runnable = Literal["torch", "torchscript", "onnx"]
+LIBRARY: dict[Runnable, str] = {"torch": "torch", "torchscript": "torch", "onnx": "onnxruntime"}
 """What each backend needs; a machine that lacks one of them checks what it can."""
 
 
@@ -34,7 +34,7 @@ class CheckConfig:
 
     bundle: tyro.conf.Positional[Path]
     """Directory that python -m export.run wrote."""
-    backend: tuple[BackendName, ...] = ()
+    backend: tuple[Runnable, ...] = ()
     """What to check; by default everything that the bundle holds and this machine can run."""
 
 
@@ -74,7 +74,7 @@ def check(config: CheckConfig) -> Iterator[Finding]:
     yield from _sample(bundle, wanted)
 
 
-def _parity(bundle: Bundle, backends: tuple[BackendName, ...]) -> Iterator[Finding]:
+def _parity(bundle: Bundle, backends: tuple[Runnable, ...]) -> Iterator[Finding]:
     """Artefacts against the weights, at several shapes."""
     for backend in backends:
         if backend == "torch":
@@ -90,7 +90,7 @@ def _parity(bundle: Bundle, backends: tuple[BackendName, ...]) -> Iterator[Findi
         yield Finding("artefacts", backend, f"differ from the weights by {difference:.1g} at most")
 
 
-def _sample(bundle: Bundle, backends: tuple[BackendName, ...]) -> Iterator[Finding]:
+def _sample(bundle: Bundle, backends: tuple[Runnable, ...]) -> Iterator[Finding]:
     """The bundle's example, answered by every backend alike."""
     with _reason("example.json"):
         request = read_request(bundle.example, bundle)
@@ -121,7 +121,7 @@ def _compare(first: tuple[str, Answer], answer: Answer) -> str:
     return result
 
 
-def _missing(backend: BackendName) -> str:
+def _missing(backend: Runnable) -> str:
     """Why this machine cannot run a backend; nothing where it can."""
     library = LIBRARY[backend]
     return "" if find_spec(library) else f"{library} is not installed"

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from eventmodel.bundle import ArtefactForm, artefact_path
 from eventmodel.engine.graphs import (
     CHAIN_INPUTS,
     CHAIN_OUTPUTS,
@@ -30,7 +30,6 @@ from eventmodel.engine.graphs import (
 from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.model import EventModel
 
-Format = Literal["onnx", "torchscript"]
 OPSET = 20
 
 Inputs = tuple[Tensor, ...]
@@ -49,11 +48,10 @@ class Artefact:
     make_inputs: Callable[[int, int], Inputs]
     """Random inputs of a batch size and a length."""
 
-    def write(self, form: Format, directory: Path) -> Path:
-        """Write NAME.onnx or NAME.ts into the directory and return the file."""
-        if form == "onnx":
-            return self._write_onnx(directory / f"{self.name}.onnx")
-        return self._write_torchscript(directory / f"{self.name}.ts")
+    def write(self, form: ArtefactForm, directory: Path) -> Path:
+        """Write the graph into the directory and return the file."""
+        write = self._write_onnx if form == "onnx" else self._write_torchscript
+        return write(artefact_path(directory, self.name, form))
 
     def _write_onnx(self, path: Path) -> Path:
         with _quiet():

@@ -7,17 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eventmodel.bundle import Bundle
+from eventmodel.bundle import ArtefactForm, Bundle, artefact_path
 from eventmodel.checkpoint import load_model
-from export.graphs import Artefact, Format, Inputs, artefacts
+from export.graphs import Artefact, Inputs, artefacts
 from export.tolerance import TOLERANCE, ParityError
 
 SHAPES = ((1, 1), (2, 3), (5, 7), (3, 64))
 """Batch sizes and lengths that are compared; the example that was traced is none of them."""
-_SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "ts"}
 
 
-def bundle_difference(bundle: Bundle, form: Format) -> float:
+def bundle_difference(bundle: Bundle, form: ArtefactForm) -> float:
     """Compare all artefacts of a bundle in one form with the eager model of its weights.
 
     Raises:
@@ -25,12 +24,12 @@ def bundle_difference(bundle: Bundle, form: Format) -> float:
     """
     model = load_model(bundle.path, bundle.config, bundle.codec)
     return max(
-        largest_difference(artefact, form, bundle.path / f"{artefact.name}.{_SUFFIX[form]}")
+        largest_difference(artefact, form, artefact_path(bundle.path, artefact.name, form))
         for artefact in artefacts(model)
     )
 
 
-def largest_difference(artefact: Artefact, form: Format, path: Path) -> float:
+def largest_difference(artefact: Artefact, form: ArtefactForm, path: Path) -> float:
     """Compare a written artefact with the eager model, in probability.
 
     Raises:
@@ -64,7 +63,7 @@ def _difference(name: str, want: Tensor, got: np.ndarray) -> float:
     return float(np.abs(a - b).max())
 
 
-def _load(form: Format, path: Path) -> Callable[[Inputs], list[np.ndarray]]:
+def _load(form: ArtefactForm, path: Path) -> Callable[[Inputs], list[np.ndarray]]:
     if form == "onnx":
         import onnxruntime  # here, so that TorchScript can be compared where there is none
 

@@ -24,13 +24,13 @@ from rich.markup import escape
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from eventmodel.bundle import FORMAT, Bundle, write_bundle
+from eventmodel.bundle import FORMAT, ArtefactForm, Bundle, write_bundle
 from eventmodel.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, load_model
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.directory import write_directory
 from eventmodel.schema import Schema
-from export.graphs import Format, artefacts
+from export.graphs import artefacts
 from export.parity import largest_difference
 from export.tolerance import ParityError
 
@@ -43,7 +43,7 @@ class ExportConfig:
     """Checkpoint of a run, as RUN/best."""
     out: Path
     """Directory to write; an earlier bundle there is replaced once the new one is whole."""
-    formats: tuple[Format, ...] = ("onnx", "torchscript")
+    formats: tuple[ArtefactForm, ...] = ("onnx", "torchscript")
     """Artefacts beside the weights, each compared with the eager model before it ships."""
 
 
@@ -82,7 +82,7 @@ def export(config: ExportConfig, console: Console) -> Bundle:
 
 def _write_all(
     config: ExportConfig, checkpoint: Checkpoint, draft: Path, console: Console
-) -> Iterator[tuple[Format, str, float, int]]:
+) -> Iterator[tuple[ArtefactForm, str, float, int]]:
     """Write and compare all artefacts, one per processor at a time: a graph takes half a minute, on one of them.
 
     Yields:
@@ -116,9 +116,9 @@ def _write(
     config: ModelConfig,
     schema: Schema,
     vocabularies: Mapping[str, Sequence[str]],
-    form: Format,
+    form: ArtefactForm,
     name: str,
-) -> tuple[Format, str, float, int]:
+) -> tuple[ArtefactForm, str, float, int]:
     """Write and compare one artefact of the weights that ship, in a process of its own."""
     torch.set_num_threads(1)
     model = load_model(draft, config, Codec(schema, vocabularies))

@@ -9,7 +9,8 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from eventmodel.bundle import Bundle, load_bundle
+from eventmodel.bundle import load_bundle
+from eventmodel.engine.engine import check_backend
 from eventmodel.schema import explain
 from server.engine import OpenEngine, open_bundle_engine
 from server.logs import configure_logs
@@ -56,7 +57,7 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
     configure_logs(settings)
     try:
         bundle = load_bundle(settings.bundle)
-        _check_backend(settings, bundle)
+        check_backend(bundle, settings.backend)
         _check_port(settings)
         _check_temporary_directory()
     except ValueError as error:
@@ -81,14 +82,6 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
         except StartError as error:
             return _complain(str(error), status=1)
     return 0
-
-
-def _check_backend(settings: Settings, bundle: Bundle) -> None:
-    if settings.backend not in ("auto", "torch", *bundle.formats):
-        raise ValueError(
-            f"{bundle.path} holds nothing for backend {settings.backend!r}; "
-            f"choose one of {['auto', 'torch', *bundle.formats]}, or export the bundle again"
-        )
 
 
 def _check_port(settings: Settings) -> None:

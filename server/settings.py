@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from eventmodel.engine.engine import BackendName, DeviceName
+
 
 class Settings(BaseSettings):
     """Serve a bundle: POST /predict answers what happens next, with probabilities.
@@ -24,9 +26,9 @@ class Settings(BaseSettings):
 
     bundle: Path
     """Directory that python -m export.run wrote."""
-    backend: Literal["auto", "torch", "torchscript", "onnx"] = "auto"
+    backend: BackendName = "auto"
     """What runs the model; auto takes the fastest one that the bundle and the device allow."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where the model runs; auto takes a GPU where there is one."""
     threads: int = Field(default=1, ge=1)
     """Inference threads on a CPU. Keep them within the CPU request: more threads than free cores

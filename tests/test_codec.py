@@ -201,7 +201,7 @@ def test_records_to_ids_to_records_is_the_identity_on_known_values(
         "PlannedDatetime": planned_text,
         "EventDatetime": event_text,
     }
-    events = codec.encode_columns({name: [value] for name, value in record.items()}, 1)
+    events, _ = codec.encode_columns({name: [value] for name, value in record.items()}, 1)
     assert codec.decode(events.ids[0].tolist(), int(events.timestamp[0])) == record
 
 
@@ -234,15 +234,15 @@ def test_an_event_encodes_alone_as_among_others(codec):
         {"Kind": "out", "Worker": "bob", "Case": "K2", "EventDatetime": "2026-01-01T09:00:00"},
     ]
     columns = {name: [record[name] for record in records] for name in records[0]}
-    together = codec.encode_columns(columns, 2)
+    together, _ = codec.encode_columns(columns, 2)
     for row, record in enumerate(records):
-        alone = codec.encode_columns({name: [value] for name, value in record.items()}, 1)
+        alone, _ = codec.encode_columns({name: [value] for name, value in record.items()}, 1)
         assert together.ids[row].tolist() == alone.ids[0].tolist()
         assert together.timestamp[row] == alone.timestamp[0]
 
 
 def test_no_events_encode_to_empty_arrays(codec):
-    events = codec.encode_columns({}, 0)
+    events, _ = codec.encode_columns({}, 0)
     assert events.ids.shape == (0, 13)
     assert events.timestamp.shape == (0,)
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from conftest import TINY
 
+from eventmodel.bundle import ArtefactForm
 from eventmodel.codec import Codec
 from eventmodel.harmonics import OrderedRows
 from eventmodel.model import EventModel
 from eventmodel.schema import Category, Schema
-from export.graphs import Artefact, Format, artefacts
+from export.graphs import Artefact, artefacts
 from export.parity import largest_difference
 
 
@@ -23,7 +24,7 @@ def encoders(schema: Schema) -> list[Artefact]:
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
 @pytest.mark.parametrize("longest", [1, 3])
 def test_an_encoder_of_short_histories_is_exported(
-    tiny_schema: Schema, longest: int, form: Format, tmp_path: Path
+    tiny_schema: Schema, longest: int, form: ArtefactForm, tmp_path: Path
 ) -> None:
     streams = [s.model_copy(update={"max_events": longest}) for s in tiny_schema.streams[:1]]
     (artefact,) = encoders(tiny_schema.model_copy(update={"streams": tuple(streams)}))

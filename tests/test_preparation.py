@@ -110,7 +110,7 @@ def test_every_event_decodes_to_the_record_that_it_came_from(small_frame, small_
 
 def test_table_and_codec_encode_alike(small_frame, small_log):
     in_order = small_frame.sort("EventDatetime", maintain_order=True)
-    events = small_log.codec.encode_columns(in_order.to_dict(as_series=False), len(in_order))
+    events, _ = small_log.codec.encode_columns(in_order.to_dict(as_series=False), len(in_order))
     for table, codec in zip(small_log.events, events, strict=True):
         np.testing.assert_array_equal(table, codec)
 

@@ -273,7 +273,7 @@ def test_the_arrays_are_those_of_the_codec(bundle: Bundle) -> None:
     histories = read(bundle, example()).query.histories
     events = example()["streams"]["Worker"][0]["events"]
     columns = {name: [record.get(name) for record in events] for name in bundle.schema.field_by_name}
-    expected = bundle.codec.encode_columns(columns, len(events))
+    expected, _ = bundle.codec.encode_columns(columns, len(events))
     np.testing.assert_array_equal(histories.events.ids[: len(events)], expected.ids)
     assert histories.entities == (2, 1, 1)
     assert histories.length.tolist() == [3, 2, 1, 2]

@@ -13,7 +13,6 @@ import pytest
 import torch
 from conftest import TINY
 from rich.console import Console
-from safetensors.torch import load_file, save_file
 from tiny_run import TWO_PROCESSES, command, evaluate_ever_worse, scalars, weights
 
 import training.trainer
@@ -226,13 +225,6 @@ def test_each_process_drops_other_values_at_each_step(config: TrainConfig) -> No
 
     assert len({tuple(drawn(step, rank)) for step in range(3) for rank in range(2)}) == 6
     assert drawn(2, 1) == drawn(2, 1)
-
-
-def test_a_state_of_an_older_run_that_holds_a_random_state_is_resumed(config: TrainConfig) -> None:
-    train(replace(config, steps=2))
-    path = config.out / "last" / "training.safetensors"
-    save_file(load_file(path) | {"random.cpu": torch.get_rng_state()}, path)
-    assert Trainer(replace(config, resume=True)).progress.step == 2
 
 
 @pytest.mark.gpu

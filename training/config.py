@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eventmodel.config import ModelConfig
+from eventmodel.engine.engine import DeviceName
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class TrainConfig:
     """bf16 is autocast with fp32 weights; auto takes it on a GPU and fp32 on a CPU."""
     compile: bool = False
     """Let torch.compile make the steps shorter; it takes minutes at the start, and a C++ compiler on a CPU."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where to train."""
     seed: int = 0
     """Decides the initial weights, every batch and what dropout drops."""
@@ -71,7 +72,7 @@ class TrainConfig:
     """Go on from OUT/last, exactly where it stopped."""
 
     def __post_init__(self) -> None:
-        at_least_one = (
+        for name in (
             "steps",
             "batch_size",
             "neighbours",
@@ -80,8 +81,8 @@ class TrainConfig:
             "eval_samples",
             "test_samples",
             "log_every",
-        )
-        for name in (*at_least_one, "checkpoint_every"):
+            "checkpoint_every",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; the least is 1")
         for name in ("entity_masking", "entity_dropout", "history_cut", "decay_share"):
@@ -99,7 +100,8 @@ class TrainConfig:
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PresetName = Literal["quickstart", "workforce", "base", "large"]
+PRESETS: dict[PresetName, dict[str, Any]] = {
     "quickstart": {
         "model": ModelConfig(
             d_model=64, n_heads=2, encoder_layers=2, decoder_layers=2, context_length=64, target_length=16, dropout=0.0

@@ -401,7 +401,7 @@ def run(config: DraftConfig, console: Console) -> None:
 
 def main() -> None:
     """Read the command line and run."""
-    config = tyro.cli(DraftConfig)
+    config = tyro.cli(DraftConfig, prog="python -m training.draft_schema")
     with exit_on_user_error():
         run(config, Console())
 

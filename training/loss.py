@@ -1,5 +1,6 @@
 """The loss: cross-entropy, summed over categories."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -49,7 +50,7 @@ def check_finite(means: Tensor, names: list[str], step: int) -> None:
         NonFiniteLossError: names the step and the categories.
     """
     if not torch.isfinite(means).all():
-        bad = [name for name, mean in zip(names, means.tolist(), strict=True) if not torch.isfinite(torch.tensor(mean))]
+        bad = [name for name, mean in zip(names, means.tolist(), strict=True) if not math.isfinite(mean)]
         raise NonFiniteLossError(
             f"step {step}: the loss of {', '.join(bad)} is not finite; the last checkpoint is intact. "
             "Lower --learning-rate, or use --precision fp32"

@@ -159,7 +159,7 @@ class _Bars:
 
 def main() -> None:
     """Read the command line and run."""
-    config = tyro.cli(PrepareConfig)
+    config = tyro.cli(PrepareConfig, prog="python -m training.prepare")
     with exit_on_user_error():
         run(config, Console())
 

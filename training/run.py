@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -20,18 +19,19 @@ from rich.markup import escape
 
 from eventmodel.checkpoint import load_checkpoint
 from training.calibration import fit_temperatures
-from training.config import PRESETS, TrainConfig
+from training.config import PRESETS, PresetName, TrainConfig
+from training.device import device_of
 from training.evaluation import Evaluation, choose, evaluate
 from training.loss import NonFiniteLossError
 from training.report import Monitor, final_table
-from training.trainer import Interrupted, Trainer, device_of
+from training.trainer import Interrupted, Trainer
 
 console = Console(stderr=True)
 
 
 @dataclass(frozen=True)
 class _Preset:
-    preset: Literal["quickstart", "workforce", "base", "large"] = "base"
+    preset: PresetName = "base"
     """Sizes to start from."""
 
 
@@ -42,7 +42,7 @@ def parse_config(arguments: list[str] | None = None) -> TrainConfig:
     return tyro.cli(TrainConfig, args=rest, default=default, prog="python -m training.run", description=_HELP)
 
 
-_HELP = "Train a model. --preset quickstart|workforce|base|large sets the defaults shown here (base if not given)."
+_HELP = f"Train a model. --preset {'|'.join(PRESETS)} sets the defaults shown here (base if not given)."
 
 
 @contextlib.contextmanager

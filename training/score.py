@@ -9,7 +9,6 @@ Every event that has a predecessor of its focus is scored as the next one after 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -19,16 +18,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from eventmodel.checkpoint import load_checkpoint
+from eventmodel.engine.engine import DeviceName
 from eventmodel.event_log import EventLog, Part
 from eventmodel.model import EventModel
 from training.detection import Detection, check_labels, detect, read_labels
+from training.device import device_of
 from training.errors import exit_on_user_error
 from training.evaluation import choose
 from training.event_scores import score_events
+from training.log_of_checkpoint import check_fits
 from training.sampling import Sampler
 from training.score_report import print_report
-from training.score_table import FORMATS, to_frame, write_frames
-from training.trainer import device_of
+from training.score_table import to_frame, write_frames
+from training.write_table import check_suffix
 
 MOST = 10
 """Events that the terminal shows."""
@@ -49,12 +51,11 @@ class ScoreConfig:
     labels: Path | None = None
     """A .csv or .parquet file with a column "row" of events that should stand out, as training.simulate
     writes: says how well surprise finds them, beside what counting finds."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where the model runs."""
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in FORMATS:
-            raise ValueError(f"--out {self.out} must end in {' or '.join(FORMATS)}")
+        check_suffix(self.out)
         if self.out.is_dir():
             raise ValueError(f"--out {self.out} is a directory; name a file")
 
@@ -90,11 +91,7 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
     """
     checkpoint = load_checkpoint(config.checkpoint)
     log = EventLog.load(config.data)
-    if checkpoint.codec.schema != log.schema or checkpoint.codec.vocabularies != log.codec.vocabularies:
-        raise ValueError(
-            f"{config.checkpoint} knows other names than {config.data}, or has another schema; name the log that it "
-            f"was trained on with --data, or prepare a newer one for it: training.prepare --schema {config.checkpoint}"
-        )
+    check_fits(checkpoint, config.checkpoint, log, config.data)
     labelled = None if config.labels is None else read_labels(config.labels, log)
     sampler = Sampler(log, checkpoint.model.config, *log.part(config.part))
     if len(sampler) == 0:

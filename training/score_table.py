@@ -23,8 +23,8 @@ import polars as pl
 
 from eventmodel.event_log import EventLog
 from training.event_scores import EventScores
+from training.write_table import check_suffix, write_table
 
-FORMATS = (".csv", ".parquet")
 FIRST_COLUMNS = ("row", "focus", "time", "joint_surprise", "unusual", "most_unusual", "value", "usual", "chance")
 """Those that every schema has."""
 ROWS_AT_A_TIME = 65_536
@@ -63,11 +63,10 @@ def write_frames(frames: Iterable[pl.DataFrame], out: Path) -> None:
     """Write tables one after the other into one file, whole or not at all.
 
     Raises:
-        ValueError: ``out`` is of no known format.
+        ValueError: the suffix is that of no table.
         OSError: it cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise ValueError(f"{out} must end in {' or '.join(FORMATS)}")
+    check_suffix(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     # beside the file, so that the last step is a change of name
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as directory:
@@ -76,12 +75,8 @@ def write_frames(frames: Iterable[pl.DataFrame], out: Path) -> None:
         for number, frame in enumerate(_grouped(frames)):
             written.append(parts / f"{number:09d}.parquet")
             frame.write_parquet(written[-1])
-        table = pl.scan_parquet(written, glob=False)
         draft = parts / out.name
-        if out.suffix == ".csv":
-            table.sink_csv(draft)
-        else:
-            table.sink_parquet(draft)
+        write_table(pl.scan_parquet(written, glob=False), draft)
         draft.replace(out)
 
 

@@ -82,7 +82,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import polars as pl
 import tyro
 
 from training.errors import exit_on_user_error
@@ -94,6 +93,7 @@ from training.simulation.oracle import Likelihood, World, score
 from training.simulation.population import DAY, Population
 from training.simulation.records import anomaly_frame, log_frame, oracle_frame
 from training.simulation.simulator import simulate
+from training.write_table import check_suffix, write_table
 
 LEAST_DAYS = 120
 """So that the last tenth is longer than the oracle looks ahead."""
@@ -120,8 +120,7 @@ class SimulateConfig:
     """Decides everything."""
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in (".csv", ".parquet"):
-            raise ValueError(f"{self.out} must end in .csv or .parquet")
+        check_suffix(self.out)
         if self.out.exists():
             raise ValueError(f"{self.out} exists, and may be your own; remove it, or write --out elsewhere")
         if not self.out.parent.is_dir():  # said before the work, not after
@@ -212,11 +211,12 @@ def save(config: SimulateConfig, found: Simulation) -> None:
     people, rows = found.world.people, found.coverage.rows
     with TemporaryDirectory(prefix=f".{config.out.name}.", dir=config.out.parent) as directory:
         out = Path(directory) / config.out.name
-        _write(anomaly_frame(found.events), beside(out, "anomalies"))
-        _write(oracle_frame(people, rows, found.events.employee[rows], found.likelihood), beside(out, "oracle"))
+        write_table(anomaly_frame(found.events).lazy(), beside(out, "anomalies"))
+        oracle = oracle_frame(people, rows, found.events.employee[rows], found.likelihood)
+        write_table(oracle.lazy(), beside(out, "oracle"))
         text = json.dumps(summary(config, found), indent=2) + "\n"
         beside(out, "oracle").with_suffix(".json").write_text(text, "utf-8")
-        _write(log_frame(people, found.events), out)
+        write_table(log_frame(people, found.events).lazy(), out)
         for draft in sorted(out.parent.iterdir(), key=lambda draft: draft == out):  # the log last: then all is there
             draft.replace(config.out.with_name(draft.name))
 
@@ -226,17 +226,10 @@ def beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.stem}.{what}{out.suffix}")
 
 
-def _write(frame: pl.DataFrame, out: Path) -> None:
-    if out.suffix == ".csv":
-        frame.write_csv(out, datetime_format="%Y-%m-%dT%H:%M:%S")
-    else:
-        frame.write_parquet(out)
-
-
 def main() -> None:
     """Read the command line and run."""
     with exit_on_user_error():
-        config = tyro.cli(SimulateConfig)
+        config = tyro.cli(SimulateConfig, prog="python -m training.simulate")
         found = run(config)
         save(config, found)
         n, seconds = len(found.events.time), found.seconds["simulation"]

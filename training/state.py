@@ -54,8 +54,6 @@ def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> Pr
         raise ValueError(f"{path} holds no training state ({error}); resume from RUN/last") from None
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
-        if key.startswith("random."):  # older runs saved the generator of one process, which no step reads now
-            continue
         _, index, name = key.split(".", 2)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})

@@ -29,10 +29,9 @@ MINUTE = 60 * MICROSECONDS
 
 @dataclass(frozen=True)
 class Coverage:
-    """What became of the quantiles of n next events."""
+    """What became of the quantiles at ``LEVELS`` of n next events."""
 
     n: int
-    levels: tuple[float, ...]
     not_after: tuple[float, ...]
     """Per level, the share of events that came at the quantile or before it; at least the level, if all is well."""
     before: tuple[float, ...]
@@ -47,7 +46,6 @@ def measure_coverage(
     sampler: Sampler,
     positions: np.ndarray,
     device: torch.device,
-    levels: tuple[float, ...] = LEVELS,
     advance: Callable[[], object] = lambda: None,
 ) -> Coverage:
     """Compare quantiles with what happened; event-triggered, first target.
@@ -57,12 +55,11 @@ def measure_coverage(
         positions: (n,) the events before the targets, at least one.
         advance: called when ``BATCH`` more targets are done.
     """
-    found = np.concatenate(_quantiles(model, sampler, positions, device, levels, advance))
+    found = np.concatenate(_quantiles(model, sampler, positions, device, advance))
     real = sampler.log.events.timestamp[sampler.log.focus.rows[positions + 1], None]
     width = (found[:, -1] - found[:, 0]) / (60 * MINUTE)
     return Coverage(
         n=len(positions),
-        levels=levels,
         not_after=tuple((real // MINUTE <= found // MINUTE).mean(0).tolist()),
         before=tuple((real // MINUTE < found // MINUTE).mean(0).tolist()),
         mean_width_hours=float(width.mean()),
@@ -79,7 +76,7 @@ def summarise_coverage(runs: Sequence[Coverage]) -> dict[str, Any]:
                 "not_after": spread([run.not_after[i] for run in runs]),
                 "before": spread([run.before[i] for run in runs]),
             }
-            for i, level in enumerate(runs[0].levels)
+            for i, level in enumerate(LEVELS)
         },
         "mean_width_hours": spread([run.mean_width_hours for run in runs]),
         "median_width_hours": spread([run.median_width_hours for run in runs]),
@@ -91,7 +88,6 @@ def _quantiles(
     sampler: Sampler,
     positions: np.ndarray,
     device: torch.device,
-    levels: tuple[float, ...],
     advance: Callable[[], object],
 ) -> list[np.ndarray]:
     """Batch by batch (B, levels) microseconds."""
@@ -103,6 +99,6 @@ def _quantiles(
         decoding = engine.read(batch)
         everything = np.ones(decoding.log_probs.shape, bool)
         moments = engine.sample_moments(decoding, np.arange(len(decoding)), nows.timestamp, everything)
-        result.append(quantiles(moments, levels))
+        result.append(quantiles(moments, LEVELS))
         advance()
     return result

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from math import gcd
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
 from training.config import TrainConfig, changed_fields
+from training.device import device_of
 from training.evaluation import choose, evaluate
 from training.example import example_request
+from training.log_of_checkpoint import fits
 from training.loss import category_sums, category_weights, check_finite
 from training.prefetch import pin, prefetch, to_tensors
 from training.report import Monitor
@@ -118,7 +120,7 @@ class Trainer:
                 f"{last} was trained with other values of {', '.join(changed)}; "
                 "resume with the same ones, or start a new run directory"
             )
-        if saved.codec.schema != self.log.schema or saved.codec.vocabularies != self.log.codec.vocabularies:
+        if not fits(saved, self.log):
             raise ValueError(
                 f"{last} was trained on another log than {self.config.data}; name its own with --data, "
                 "or start a new run directory"
@@ -275,19 +277,6 @@ class Trainer:
             lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler),
             is_final=is_final,
         )
-
-
-def device_of(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device that this process runs on; ``auto`` is a GPU where there is one.
-
-    Raises:
-        ValueError: a GPU was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda, but torch finds no GPU; use --device cpu, or install torch for your CUDA")
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def compiled(network: nn.Module, device: torch.device) -> nn.Module:

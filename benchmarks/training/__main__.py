@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import torch
 import tyro
 
-from benchmarks.training.cases import WIDE_LENGTH, Case, Contender, Loop, case_of, widened
+from benchmarks.training.cases import WIDE_LENGTH, Case, CaseName, Contender, Loop, case_of, widened
 from benchmarks.training.measure import (
     COMPILED_STEPS,
     STAGES,
@@ -35,10 +34,11 @@ from benchmarks.training.measure import (
     peak_flops,
 )
 from benchmarks.training.random_log import random_log
+from eventmodel.engine.engine import DeviceName
 from eventmodel.event_log import EventLog
 from eventmodel.schema import load_schema
+from training.device import device_of
 from training.errors import exit_on_user_error
-from training.trainer import device_of
 
 DATA_SHEET = {"H100 80GB HBM3": 989.4e12, "H200": 989.4e12, "H100 PCIe": 756e12}
 """Dense bf16 operations per second that the maker promises, by a part of the device's name."""
@@ -49,7 +49,7 @@ MEBIBYTE = 2**20
 class Config:
     """Measure training."""
 
-    cases: tuple[Literal["quickstart", "workforce", "base", "large", "original"], ...] = (
+    cases: tuple[CaseName, ...] = (
         "quickstart",
         "base",
         "large",
@@ -62,7 +62,7 @@ class Config:
     """Of one case, after the first steps."""
     events: int = 200_000
     """Of the log."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where to train."""
 
     def __post_init__(self) -> None:

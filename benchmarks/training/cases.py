@@ -19,7 +19,7 @@ from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
 from eventmodel.schema import Schema
-from training.config import PRESETS, TrainConfig
+from training.config import PRESETS, PresetName, TrainConfig
 from training.prefetch import pin, prefetch, to_tensors
 from training.sampling import Sampler, TrainingBatches
 from training.trainer import compiled
@@ -43,7 +43,10 @@ class Case:
     """105 histories of 1,000 events in each sample."""
 
 
-def case_of(name: str, is_gpu: bool) -> Case:
+CaseName = PresetName | Literal["original"]
+
+
+def case_of(name: CaseName, is_gpu: bool) -> Case:
     """A preset at its own batch size, or at one that a CPU is done with in seconds; ``original`` is the wide one."""
     if name == "original":
         wide = replace(PRESETS["base"]["model"], context_length=WIDE_LENGTH)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -108,8 +108,7 @@ class Engine:
         for at, query in enumerate(queries):
             allowed = everything if query.allowed is None else query.allowed
             last_read = self._last_read(query)
-            n = query.sampling.num_samples if query.sampling else 1
-            rows += [_Row(at, Rollout(query, number, allowed, last_read)) for number in range(n)]
+            rows += [_Row(at, Rollout(query, number, allowed, last_read)) for number in range(query.n_rollouts)]
         if len(rows) == len(queries) <= ROLLOUTS_AT_A_TIME:
             yield decoding, rows
             return
@@ -213,11 +212,11 @@ class Engine:
         return (kept - np.repeat(total, np.diff(self._starts), axis=1)).astype(np.float32)
 
 
-class _Row:
+class _Row(NamedTuple):
     """One rollout, and the query that it belongs to."""
 
-    def __init__(self, query: int, rollout: Rollout) -> None:
-        self.query, self.rollout = query, rollout
+    query: int
+    rollout: Rollout
 
 
 class _Draft:
@@ -229,22 +228,21 @@ class _Draft:
         self.when: list[np.ndarray] = []
         self.observed: np.ndarray | None = None
         self.observed_entropy: np.ndarray | None = None
-        self._n = query.sampling.num_samples if query.sampling else 1
         # of several rollouts the sum of probabilities, in a precision that keeps small ones
-        self._log_probs = np.zeros((query.horizon, width), np.float32 if self._n == 1 else np.float64)
+        self._log_probs = np.zeros((query.horizon, width), np.float32 if query.n_rollouts == 1 else np.float64)
 
     def add(self, step: int, log_probs: np.ndarray) -> None:
         """One rollout's distribution (V,) of the event at a step."""
-        if self._n == 1:
+        if self.query.n_rollouts == 1:
             self._log_probs[step] = log_probs
         else:
             self._log_probs[step] += np.exp(log_probs.astype(np.float64))
 
     def answer(self) -> Answer:
         log_probs = self._log_probs
-        if self._n > 1:
+        if (n := self.query.n_rollouts) > 1:
             with np.errstate(divide="ignore"):
-                log_probs = np.log(log_probs / self._n).astype(np.float32)
+                log_probs = np.log(log_probs / n).astype(np.float32)
         rollouts = sorted(self.rollouts, key=lambda rollout: rollout.number)
         timestamp = np.array([[m.timestamp for m in rollout.moments] for rollout in rollouts], np.int64)
         when = np.stack(self.when) if self.when else None
@@ -280,12 +278,25 @@ def open_engine(
     Raises:
         ValueError: the bundle or the machine lacks what was asked for.
     """
+    check_backend(bundle, backend)
     if device == "auto" and backend != "onnx":
         device = "cuda" if _has_gpu() else "cpu"
     if backend == "auto":
         backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
     opened = _open_backend(bundle, backend, device, threads)
     return Engine(bundle.codec, bundle.config, bundle.months, opened, state_cache_bytes)
+
+
+def check_backend(bundle: Bundle, backend: BackendName) -> None:
+    """
+    Raises:
+        ValueError: the bundle lacks the backend's files.
+    """
+    if backend not in ("auto", "torch", *bundle.formats):
+        raise ValueError(
+            f"{bundle.path} holds no {backend} artefacts, only {', '.join(bundle.formats) or 'weights'}; "
+            f"export it with --formats {backend}, or choose --backend torch"
+        )
 
 
 def _has_gpu() -> bool:
@@ -301,7 +312,6 @@ def _open_backend(bundle: Bundle, backend: BackendName, device: DeviceName, thre
     """Each backend's library is imported only where it is used."""
     graphs = graph_names([stream.name for stream in bundle.schema.streams])
     if backend == "onnx":
-        _require(bundle, backend)
         from eventmodel.engine.onnx_backend import OnnxBackend
 
         return OnnxBackend(bundle.path, graphs, device, threads)
@@ -314,14 +324,5 @@ def _open_backend(bundle: Bundle, backend: BackendName, device: DeviceName, thre
         raise ValueError("device cuda was asked for, but torch finds no GPU")
     torch.set_num_threads(threads)
     if backend == "torchscript":
-        _require(bundle, backend)
         return TorchBackend.of_traces(bundle.path, graphs, torch.device(device))
     return TorchBackend.of_bundle(bundle, torch.device(device))
-
-
-def _require(bundle: Bundle, form: str) -> None:
-    if form not in bundle.formats:
-        raise ValueError(
-            f"{bundle.path} holds no {form} artefacts, only {', '.join(bundle.formats) or 'weights'}; "
-            f"export it with --formats {form}, or choose --backend torch"
-        )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
-from eventmodel.heads import CHAIN, MARGINAL
+from eventmodel.heads import CHAIN
 from eventmodel.layers import KeyValue
 from eventmodel.model import EventModel
 from eventmodel.predictor import Read
@@ -129,9 +129,8 @@ def _marginals(model: EventModel, hidden: Tensor, keys: Tensor, is_source: Tenso
     """Calibrated log-probabilities (B, V) of one position: hidden (B, 1, D), keys (B, Q, D), is_source (B, 1, Q)."""
     heads = model.heads
     no_context = hidden.new_zeros(hidden.shape[0], 1, len(model.sizes), hidden.shape[2])
-    return heads.calibrate_all(
-        heads.all_log_probs(heads(hidden, no_context, keys, is_source), source_ids)[:, 0], MARGINAL
-    )
+    output = heads(hidden, no_context, keys, is_source)
+    return heads.calibrate_marginals(heads.all_log_probs(output, source_ids)[:, 0])
 
 
 class ChainGraph(nn.Module):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from eventmodel.bundle import artefact_path
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -28,7 +30,7 @@ class OnnxBackend:
         options.log_severity_level = 3
 
         def open_session(name: str) -> onnxruntime.InferenceSession:
-            file = path / f"{name}.onnx"
+            file = artefact_path(path, name, "onnx")
             if device == "auto":
                 some = [p for p in reversed(PROVIDERS.values()) if p in onnxruntime.get_available_providers()]
                 return onnxruntime.InferenceSession(file, options, providers=some)

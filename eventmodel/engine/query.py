@@ -57,11 +57,15 @@ class Query(NamedTuple):
     """None takes the most probable event, category by category, at each step."""
 
     @property
+    def n_rollouts(self) -> int:
+        """How many rollouts answer it."""
+        return self.sampling.num_samples if self.sampling else 1
+
+    @property
     def work(self) -> int:
         """Events that answering it generates, which is what the time it takes grows with."""
-        if self.sampling:
-            return self.horizon * self.sampling.num_samples
-        return self.horizon * (1 + (SAMPLES if self.quantiles else 0))
+        samples = SAMPLES if self.quantiles and not self.sampling else 0
+        return self.horizon * (self.n_rollouts + samples)
 
 
 class Answer(NamedTuple):

@@ -69,24 +69,16 @@ def choose(decoding: Decoding, rollouts: Sequence[Rollout], possible: np.ndarray
     allowed = np.stack([rollout.allowed for rollout in rollouts]) & possible
     noise = np.stack([rollout.noise(len(possible)) for rollout in rollouts])
     top_p = np.array([1.0 if (s := r.query.sampling) is None else s.top_p for r in rollouts], np.float32)
-    if (top_p == 1).all():
+    if (is_plain := top_p == 1).all():
         return decoding.chain(slice(None), noise, allowed)
     # those that draw from a nucleus take a graph of their own, which is slower
-    n = len(rollouts)
-    found = ChainStep(np.empty((n, 0), np.int64), np.empty((n, 0), np.float32))
-    for rows in (np.flatnonzero(top_p == 1), np.flatnonzero(top_p < 1)):
-        if not len(rows):
-            continue
-        if top_p[rows[0]] == 1:
-            part = decoding.chain(rows, noise[rows], allowed[rows])
-        else:
-            samplings = [s for row in rows.tolist() if (s := rollouts[row].query.sampling)]
-            temperature = np.array([s.temperature for s in samplings], np.float32)
-            part = decoding.nucleus(rows, noise[rows], allowed[rows], temperature, top_p[rows])
-        if not found.chosen.shape[1]:
-            found = ChainStep(*(np.empty((n, column.shape[1]), column.dtype) for column in part))
-        found.chosen[rows], found.log_prob[rows] = part
-    return found
+    plain, some = np.flatnonzero(is_plain), np.flatnonzero(~is_plain)
+    temperature = np.array([1.0 if (s := r.query.sampling) is None else s.temperature for r in rollouts], np.float32)
+    parts = [decoding.nucleus(some, noise[some], allowed[some], temperature[some], top_p[some])]
+    if len(plain):
+        parts.append(decoding.chain(plain, noise[plain], allowed[plain]))
+    order = np.argsort(np.concatenate((some, plain)))
+    return ChainStep(*(np.concatenate(columns)[order] for columns in zip(*parts, strict=True)))
 
 
 def read_back(decoding: Decoding, rollouts: Sequence[Rollout]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eventmodel.bundle import Bundle
+from eventmodel.bundle import Bundle, artefact_path
 from eventmodel.checkpoint import load_model
 from eventmodel.engine.graphs import graphs_of
 from eventmodel.model import EventModel
@@ -34,7 +34,8 @@ class TorchBackend:
     @classmethod
     def of_traces(cls, path: Path, graphs: Sequence[str], device: torch.device) -> "TorchBackend":
         """TorchScript files of a bundle."""
-        return cls({name: torch.jit.load(path / f"{name}.ts", map_location=device).eval() for name in graphs}, device)
+        files = {name: artefact_path(path, name, "torchscript") for name in graphs}
+        return cls({name: torch.jit.load(file, map_location=device).eval() for name, file in files.items()}, device)
 
     def run(self, graph: str, inputs: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, ...]:
         # bf16 has the range of fp32; probabilities are computed in fp32 all the same

@@ -1,15 +1,14 @@
 """What can be wrong with a request, said so that the sender can fix it."""
 
 import difflib
-import reprlib
 from collections.abc import Collection, Iterable
+
+from eventmodel.quoted import quoted
 
 _MOST_NAMES = 20
 """Names that a hint lists; a longer list helps nobody."""
 _MOST_COMPARED = 1000
 """Names that are compared with a misspelt one: comparing costs time, and anyone may send a wrong name."""
-_REPR = reprlib.Repr()  # unlike repr, it stops early in what is large or nested without end
-_REPR.maxstring = _REPR.maxother = 60
 
 
 class RequestError(Exception):
@@ -34,12 +33,6 @@ class RequestError(Exception):
         """The same error of a request that is part of something larger."""
         loc = f"{place}.{self.loc}" if self.loc else place
         return RequestError(self.code, loc, self.message, self.hint, self.status)
-
-
-def quoted(value: object) -> str:
-    """A value as it was sent, cut to a length that fits into a message."""
-    text = _REPR.repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def cut(name: object) -> str:

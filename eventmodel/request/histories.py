@@ -10,7 +10,8 @@ import numpy as np
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, Events, text_of
 from eventmodel.engine.query import Histories
-from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
+from eventmodel.quoted import quoted
+from eventmodel.request.errors import RequestError, cut, did_you_mean
 from eventmodel.schema import DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
 Columns = Mapping[str, Sequence[object]]
@@ -244,7 +245,7 @@ def encode_histories(bundle: Bundle, requests: Sequence[Mapping[str, Sequence[En
 
     columns = _joined(entities)
     try:
-        events, unknown = codec.encode_counted(columns, n)
+        events, unknown = codec.encode_columns(columns, n)
     except EncodeError as error:
         entity, row = place(error.row)
         field = error.field or bundle.schema.order_by

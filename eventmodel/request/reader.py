@@ -11,7 +11,8 @@ from eventmodel.bundle import Bundle
 from eventmodel.calendar import keep_to_calendar
 from eventmodel.codec import Codec, EncodeError, Events, Moment, spellings
 from eventmodel.engine.query import Query, Sampling
-from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of, quoted
+from eventmodel.quoted import quoted
+from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of
 from eventmodel.request.histories import (
     EncodedHistories,
     Entity,
@@ -456,7 +457,7 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
         )
     columns = {name: [item] for name, item in value.items()}
     try:
-        event, unknown = codec.encode_counted(columns, 1)
+        event, unknown = codec.encode_columns(columns, 1)
     except EncodeError as error:
         field = error.field or codec.schema.order_by
         raise unreadable(codec.schema, field, value.get(field), error.message, f"observed.{field}") from None

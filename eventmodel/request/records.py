@@ -12,7 +12,8 @@ from eventmodel.codec import EncodeError, Events, Moment
 from eventmodel.engine.query import Histories
 from eventmodel.entities import read_histories
 from eventmodel.event_log import entity_names, index_stream
-from eventmodel.request.errors import RequestError, cut, did_you_mean, quoted
+from eventmodel.quoted import quoted
+from eventmodel.request.errors import RequestError, cut, did_you_mean
 from eventmodel.request.histories import (
     Columns,
     EncodedHistories,
@@ -137,7 +138,7 @@ class Records:
         read = np.unique(np.concatenate([*every, np.empty(0, np.int64)]))
         columns = {name: [column[i] for i in read] for name, column in self._columns.items()}
         try:
-            events, unknown = codec.encode_counted(columns, len(read))
+            events, unknown = codec.encode_columns(columns, len(read))
         except EncodeError as error:
             place, field = int(read[error.row]), error.field or schema.order_by
             raise unreadable(schema, field, self._columns[field][place], error.message, _loc(place, field)) from None
