@@ -131,7 +131,7 @@ def measure(config: EngineBenchmark, bundle: Bundle, backend: BackendName, batch
         [*bare, lambda: [part() for part in bare], lambda: cold.answer(queries), lambda: warm.answer(queries)],
         config.rounds,
     )
-    of = flops(bundle.config, bundle.codec.sizes, len(bundle.schema.streams), config.events)
+    work = flops(bundle.config, bundle.codec.sizes, len(bundle.schema.streams), config.events)
     return {
         "backend": backend,
         "batch": batch,
@@ -139,7 +139,7 @@ def measure(config: EngineBenchmark, bundle: Bundle, backend: BackendName, batch
         "bare_parts_ms": dict(zip(("encode", "decode", "chain"), (s * 1e3 for s in parts), strict=True)),
         "cold_ms": cold_s * 1e3,
         "warm_ms": warm_s * 1e3,
-        "floor_ms": batch * sum(of.values()) / peak * 1e3,
+        "floor_ms": batch * sum(work.values()) / peak * 1e3,
         "requests_per_s": batch / cold_s,
         "histories_per_s": batch * len(bundle.schema.streams) / parts[0],
         "cold_of_bare": cold_s / whole,

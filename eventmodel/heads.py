@@ -76,7 +76,7 @@ class Heads(nn.Module):
         nn.init.zeros_(self.copied.weight)
         # (2, C): fitted on the validation part when training ends; saved with the weights
         self.register_buffer("temperature", torch.ones(2, len(sizes)))
-        pair = torch.tensor([(c, of) for c, group in enumerate(self.siblings) for of in group]).T
+        pair = torch.tensor([(c, sibling) for c, group in enumerate(self.siblings) for sibling in group]).T
         self.register_buffer("pair", pair, persistent=False)  # (2, sum of G_c): a category, and one that it copies from
         is_sibling = torch.zeros(len(sizes), len(sizes), dtype=torch.bool)
         is_sibling[pair[0], pair[1]] = True
@@ -136,10 +136,10 @@ class Heads(nn.Module):
         share, rest = (of_all[..., 0] for of_all in shares(output.copy_gate.float()[..., None]))  # (B, N, C) each
         of_vocabulary = zip(output.logits, rest.split(1, -1), strict=True)
         vocabulary = torch.cat([logits.float().softmax(-1) * its_rest for logits, its_rest in of_vocabulary], -1)
-        of, copied = self.pair
-        share = (output.copy_from.float().softmax(-1) * share[..., None])[:, :, of, copied]  # (B, N, pairs)
-        copies = output.copy_scores.float().softmax(-1)[:, :, of] * share[..., None]  # (B, N, pairs, Q)
-        place = source.transpose(1, 2)[:, copied] + self.first[of, None]  # (B, pairs, Q), among V
+        category, sibling = self.pair
+        share = (output.copy_from.float().softmax(-1) * share[..., None])[:, :, category, sibling]  # (B, N, pairs)
+        copies = output.copy_scores.float().softmax(-1)[:, :, category] * share[..., None]  # (B, N, pairs, Q)
+        place = source.transpose(1, 2)[:, sibling] + self.first[category, None]  # (B, pairs, Q), among V
         place = place[:, None].expand(-1, copies.shape[1], -1, -1).flatten(2)
         return vocabulary.scatter_add(-1, place, copies.flatten(2)).clamp_min(1e-30).log()
 
@@ -228,11 +228,11 @@ class Heads(nn.Module):
             ],
             -1,
         )
-        of, copied = self.pair
-        attention = output.copy_scores.float().softmax(-1)[:, :, of]  # (B, N, pairs, Q)
-        is_target = source.transpose(1, 2)[:, None, copied] == target[:, :, of, None]
-        share = output.copy_from.float().softmax(-1)[:, :, of, copied]  # (B, N, pairs)
-        copies = torch.zeros_like(vocabulary).index_add(-1, of, (attention * is_target).sum(-1) * share)
+        category, sibling = self.pair
+        attention = output.copy_scores.float().softmax(-1)[:, :, category]  # (B, N, pairs, Q)
+        is_target = source.transpose(1, 2)[:, None, sibling] == target[:, :, category, None]
+        share = output.copy_from.float().softmax(-1)[:, :, category, sibling]  # (B, N, pairs)
+        copies = torch.zeros_like(vocabulary).index_add(-1, category, (attention * is_target).sum(-1) * share)
         gate = output.copy_gate.float()
         # the floor keeps log and its gradient finite where nothing points at the target
         return torch.logaddexp(F.logsigmoid(-gate) + vocabulary, F.logsigmoid(gate) + copies.clamp_min(1e-20).log())

@@ -22,7 +22,7 @@ from eventmodel.encoder import EventEncoder, StreamEncoder
 from eventmodel.event_log import N_GAP_BUCKETS
 from eventmodel.heads import HeadOutput, Heads, earlier_categories
 from eventmodel.layers import KeyValue, RMSNorm
-from eventmodel.predictor import EventPredictor, Read
+from eventmodel.predictor import EventPredictor, KVCache
 from eventmodel.schema import Schema
 
 COUNTED_ROWS = 1 << 20
@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
     hidden: Tensor  # (B, N, D)
     keys: Tensor  # (B, Q, D): what the pointer compares with
     is_source: Tensor  # (B, N, Q) bool: the events that each position has read
-    read: Read  # what one more position needs
+    cache: KVCache  # what one more position needs
 
 
 class EventModel(nn.Module):
@@ -129,10 +129,10 @@ class EventModel(nn.Module):
             now = now + x[:, p - 1] * sequence.is_token[:, p - 1, None]
         now = self.events.norm(now)
         x = torch.where(is_now[:, None], now[:, None], x)
-        hidden, read = self.predictor(x, sequence.is_token, tokens, is_filled)
+        hidden, cache = self.predictor(x, sequence.is_token, tokens, is_filled)
         scored = position[p:]  # (N,)
         is_source = (position <= scored[:, None]) & ~is_now & sequence.is_token[:, None, :]
-        return Decoded(hidden[:, p:], self.heads.key(hidden), is_source, read)
+        return Decoded(hidden[:, p:], self.heads.key(hidden), is_source, cache)
 
     def step(
         self,
@@ -140,7 +140,7 @@ class EventModel(nn.Module):
         gap: Tensor,
         weekday: Tensor,
         position: Tensor,
-        read: Read,
+        cache: KVCache,
         is_token: Tensor,
         is_filled: Tensor,
     ) -> tuple[Tensor, Tensor, Sequence[KeyValue]]:
@@ -149,13 +149,13 @@ class EventModel(nn.Module):
         Args:
             ids, gap, weekday: (B, 1, C), (B, 1) and (B, 1).
             position: (1,) int64, its place in the sequence; P + 1 is the first one after NOW.
-            read, is_token, is_filled: as in ``EventPredictor.step``.
+            cache, is_token, is_filled: as in ``EventPredictor.step``.
 
         Returns:
             The hidden vector (B, 1, D), the pointer's key (B, 1, D), and what is added to the past.
         """
         x = self.events(ids, gap, weekday)
-        hidden, added = self.predictor.step(x, position, read, is_token, is_filled)
+        hidden, added = self.predictor.step(x, position, cache, is_token, is_filled)
         return hidden, self.heads.key(hidden), added
 
     def _memory(self, states: Tensor, memory: MemoryBatch) -> tuple[Tensor, Tensor]:

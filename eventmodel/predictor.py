@@ -18,8 +18,8 @@ from eventmodel.config import ModelConfig
 from eventmodel.layers import DecoderBlock, KeyValue, RMSNorm
 
 
-class Read(NamedTuple):
-    """What the decoder has read: all that one more position needs of it, per block."""
+class KVCache(NamedTuple):
+    """Keys and values of what the decoder has read, per block: all that one more position needs of it."""
 
     past: tuple[KeyValue, ...]  # (B, H, Q, d) each
     memory: tuple[KeyValue, ...]  # (B, H, S, d) each
@@ -35,7 +35,7 @@ class EventPredictor(nn.Module):
         self.blocks = nn.ModuleList(DecoderBlock(config, max_length) for _ in range(config.decoder_layers))
         self.norm = RMSNorm(config.d_model)
 
-    def forward(self, x: Tensor, is_token: Tensor, memory: Tensor, is_filled: Tensor) -> tuple[Tensor, Read]:
+    def forward(self, x: Tensor, is_token: Tensor, memory: Tensor, is_filled: Tensor) -> tuple[Tensor, KVCache]:
         """Hidden vectors (B, Q, D) of a whole sequence.
 
         Args:
@@ -58,17 +58,17 @@ class EventPredictor(nn.Module):
             memories.append(block.cross.read(memory))
             x, own = block.read(x, position, mask, memories[-1], is_filled)
             past.append(own)
-        return self.norm(x), Read(tuple(past), tuple(memories))
+        return self.norm(x), KVCache(tuple(past), tuple(memories))
 
     def step(
-        self, x: Tensor, place: Tensor, read: Read, is_token: Tensor, is_filled: Tensor
+        self, x: Tensor, place: Tensor, cache: KVCache, is_token: Tensor, is_filled: Tensor
     ) -> tuple[Tensor, Sequence[KeyValue]]:
         """The hidden vector (B, 1, D) of one event more, and what it adds to each block's past.
 
         Args:
             x: (B, 1, D).
             place: (1,) int64, in the sequence.
-            read: of the places before; there may be room for more of them than there are.
+            cache: of the places before; there may be room for more of them than there are.
             is_token: (B, Q) bool, of the past; False = padding, or room.
             is_filled: (B, S) bool.
         """
@@ -76,7 +76,7 @@ class EventPredictor(nn.Module):
         if p := self.focus_events:
             is_token = is_token & (torch.arange(is_token.shape[1], device=x.device) != p)
         added = []
-        for block, past, memory in zip(self.blocks, read.past, read.memory, strict=True):
+        for block, past, memory in zip(self.blocks, cache.past, cache.memory, strict=True):
             assert isinstance(block, DecoderBlock)
             x, own = block.step(x, position, past, is_token, memory, is_filled)
             added.append(own)

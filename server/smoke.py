@@ -63,8 +63,9 @@ def check(answer: Prediction, version: str, horizon: int) -> None:
     for i, event in enumerate(answer["events"]):
         if not event["categories"]:
             raise ValueError(f"event {i} has no probabilities")
-        for name, of in event["categories"].items():
-            total = sum(value["probability"] for value in of["top"]) + of["unknown"] + of["rest"]
+        for name, distribution in event["categories"].items():
+            total = sum(value["probability"] for value in distribution["top"])
+            total += distribution["unknown"] + distribution["rest"]
             if not abs(total - 1) <= _ROUNDING:  # nan neither
                 raise ValueError(f"the probabilities of {name} in event {i} add up to {total:.6g}")
 

@@ -49,7 +49,7 @@ class Waiting:
         while True:
             if not self.has_more():
                 with suppress(Empty):
-                    self._sort(self._arrived.get(timeout=_BEAT_S))
+                    self._file(self._arrived.get(timeout=_BEAT_S))
             self._beat()
             now = time.monotonic()
             expired = [uid for uid, item in self._items.items() if item.deadline <= now]
@@ -78,10 +78,10 @@ class Waiting:
         """Whether there is something for the model to do at once."""
         with suppress(Empty):
             while True:
-                self._sort(self._arrived.get_nowait())
+                self._file(self._arrived.get_nowait())
         return bool(self._items)
 
-    def _sort(self, messages: Sequence[Item | Cancel] | Exception) -> None:
+    def _file(self, messages: Sequence[Item | Cancel] | Exception) -> None:
         if isinstance(messages, Exception):
             raise messages
         for message in messages:

@@ -162,7 +162,7 @@ def test_the_learning_rate_is_halved_at_the_evaluation_after_those_tolerated(
 
     def note(link: str, *arguments: Any) -> bool:
         if link == "last":
-            rates.append(trainer.progress.peak_rate / config.learning_rate)
+            rates.append(trainer.standing.peak_rate / config.learning_rate)
         return save(link, *arguments)
 
     monkeypatch.setattr(trainer, "save", note)

@@ -51,7 +51,7 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_old_one_stays(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    trainer.progress.step = 1
+    trainer.standing.step = 1
     monkeypatch.setattr(training.trainer, "write_state", full_disk)
     trainer.save("last", {})
     assert "No space left on device" in capsys.readouterr().err
@@ -293,7 +293,7 @@ def test_ctrl_c_saves_and_a_resumed_run_goes_on(config: TrainConfig) -> None:
     step = load_checkpoint(config.out / "last").step
     assert step > 0
     resumed = parse_config([*arguments, "--resume"])
-    assert Trainer(resumed).progress.step == step
+    assert Trainer(resumed).standing.step == step
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from eventmodel.event_log import EventLog
 from training.config import TrainConfig
 from training.evaluation import Evaluation
 from training.evaluation.baselines import CHEAP_BASELINES, score_baselines
-from training.state import Progress as RunProgress
+from training.state import Standing
 
 LONG_NAME = 30
 """Letters of a category's name that stand in one line, of 80 with the figures; a longer one takes several."""
@@ -86,7 +86,7 @@ class Monitor:
 
     def step(
         self,
-        progress: RunProgress,
+        standing: Standing,
         done: float,
         sums: torch.Tensor,
         count: torch.Tensor,
@@ -107,7 +107,7 @@ class Monitor:
         self._sums, self._count = self._sums + sums, self._count + count
         self._norms.append(grad_norm)
         self._data_s += data_s
-        if progress.step % self.config.log_every:
+        if standing.step % self.config.log_every:
             return
         steps = len(self._norms)
         self.means = (torch.as_tensor(self._sums) / self._count).cpu()  # waits for the device: time is read after it
@@ -116,7 +116,7 @@ class Monitor:
         clipped = (norms > self.config.max_grad_norm).float().mean().item()
         events = int(self._count)
         total = self.means.sum().item()
-        self._bar.update(self._task, completed=done, description=f"step {progress.step}  loss {total:.3f}")
+        self._bar.update(self._task, completed=done, description=f"step {standing.step}  loss {total:.3f}")
         scalars = {"loss/train": total, "loss/train_mean_of_categories": total / len(self.names)}
         scalars |= {f"train_category/{name}": mean for name, mean in zip(self.names, self.means.tolist(), strict=True)}
         scalars |= {
@@ -127,7 +127,7 @@ class Monitor:
             "time/compute_s": (seconds - self._data_s) / steps,
             "time/target_events_per_s": events / seconds,
         }
-        self._write(scalars, progress.step)
+        self._write(scalars, standing.step)
         self._window_began += seconds
         self._clear()
 
@@ -147,11 +147,11 @@ class Monitor:
                 for name, value in scalars.items():
                     self._writer.add_scalar(name, value, step)
 
-    def validation(self, progress: RunProgress, result: Evaluation) -> None:
+    def validation(self, standing: Standing, result: Evaluation) -> None:
         """Take an evaluation on the validation part."""
         if self.console is None:
             return
-        at = progress.step
+        at = standing.step
         scalars = {
             "loss/validation": result.loss,
             "loss/validation_marginal": sum(result.nll),

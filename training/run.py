@@ -96,7 +96,7 @@ def train(config: TrainConfig) -> Evaluation | None:
     if trainer.rank == 0:
         console.print_json(data=config.to_dict())
     with (
-        Monitor(console if trainer.rank == 0 else None, config, trainer.names, trainer.progress.step) as monitor,
+        Monitor(console if trainer.rank == 0 else None, config, trainer.names, trainer.standing.step) as monitor,
         _signals_stop(trainer),
     ):
         trainer.run(monitor)

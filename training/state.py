@@ -15,7 +15,7 @@ TENSORS = "training.safetensors"
 
 
 @dataclass
-class Progress:
+class Standing:
     """Where a run is."""
 
     step: int = 0
@@ -28,8 +28,8 @@ class Progress:
     """Learning rate before warm-up and final decay: what ReduceLROnPlateau acts on."""
 
 
-def write_state(draft: Path, progress: Progress, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> None:
-    """Write optimizer, scheduler and progress into a checkpoint's directory."""
+def write_state(draft: Path, standing: Standing, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> None:
+    """Write optimizer, scheduler and where the run is into a checkpoint's directory."""
     state = optimizer.state_dict()
     tensors = {
         f"optimizer.{index}.{name}": value.detach().cpu().contiguous()
@@ -37,11 +37,11 @@ def write_state(draft: Path, progress: Progress, optimizer: AdamW, scheduler: Re
         for name, value in values.items()
     }
     save_file(tensors, draft / TENSORS)
-    document = {"progress": asdict(progress), "groups": state["param_groups"], "scheduler": scheduler.state_dict()}
+    document = {"progress": asdict(standing), "groups": state["param_groups"], "scheduler": scheduler.state_dict()}
     (draft / STATE).write_text(json.dumps(document), "utf-8")
 
 
-def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> Progress:
+def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> Standing:
     """Restore what ``write_state`` wrote.
 
     Raises:
@@ -58,4 +58,4 @@ def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> Pr
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
     scheduler.load_state_dict(document["scheduler"])
-    return Progress(**document["progress"])
+    return Standing(**document["progress"])

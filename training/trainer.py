@@ -32,7 +32,7 @@ from training.prefetch import pin, prefetch, to_tensors
 from training.report import Monitor
 from training.run_directory import RunDirectory
 from training.sampling import Sampler, TrainingBatches
-from training.state import Progress, read_state, write_state
+from training.state import Standing, read_state, write_state
 
 
 class Interrupted(Exception):
@@ -102,7 +102,7 @@ class Trainer:
             fused=True,
         )
         self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=config.patience)
-        self.progress = Progress(peak_rate=config.learning_rate)
+        self.standing = Standing(peak_rate=config.learning_rate)
         self.names = [category.name for category in self.log.schema.categories]
         self.category_weights = category_weights(self.log.schema, config.loss_weights).to(self.device)
         self.example = example_request(self.log, config.model)
@@ -126,7 +126,7 @@ class Trainer:
                 "or start a new run directory"
             )
         self.model.load_state_dict(saved.model.state_dict())
-        self.progress = read_state(last.resolve(), self.optimizer, self.scheduler)
+        self.standing = read_state(last.resolve(), self.optimizer, self.scheduler)
 
     # --- the loop -------------------------------------------------------------------
 
@@ -143,22 +143,22 @@ class Trainer:
         part = slice(self.rank * share, (self.rank + 1) * share)
         source = prefetch(
             lambda number: pin(self.batches(number, part), self.device),
-            self.progress.step * config.accumulation,
+            self.standing.step * config.accumulation,
             self.device,
         )
-        before = self.progress.elapsed_s
+        before = self.standing.elapsed_s
         began = time.monotonic()
         with contextlib.closing(source):
             while True:
                 done, stop = self._agree(before + time.monotonic() - began)
                 if done >= 1 or stop:
                     break
-                step = self.progress.step
+                step = self.standing.step
                 waiting = time.monotonic()
                 window = [to_tensors(next(source), self.device) for _ in range(config.accumulation)]
                 data_s = time.monotonic() - waiting
 
-                rate = self.progress.peak_rate * self._rate_share(step, done)
+                rate = self.standing.peak_rate * self._rate_share(step, done)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self._seed_dropout(step)
@@ -167,19 +167,19 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
 
-                self.progress.step = step + 1
-                self.progress.elapsed_s = before + time.monotonic() - began
-                monitor.step(self.progress, done, sums, count, grad_norm, rate, data_s)
-                if self.progress.step % config.log_every == 0 and monitor.means is not None:
-                    check_finite(monitor.means, self.names, self.progress.step)
+                self.standing.step = step + 1
+                self.standing.elapsed_s = before + time.monotonic() - began
+                monitor.step(self.standing, done, sums, count, grad_norm, rate, data_s)
+                if self.standing.step % config.log_every == 0 and monitor.means is not None:
+                    check_finite(monitor.means, self.names, self.standing.step)
                 with monitor.paused():
-                    if self.progress.step % config.eval_every == 0:
-                        self._evaluate(monitor, is_final=self.progress.step >= config.steps)
-                    if self.progress.step % config.checkpoint_every == 0:
-                        self.save(f"step-{self.progress.step:07d}", {})
-        if not stop and self.progress.step % config.eval_every:
+                    if self.standing.step % config.eval_every == 0:
+                        self._evaluate(monitor, is_final=self.standing.step >= config.steps)
+                    if self.standing.step % config.checkpoint_every == 0:
+                        self.save(f"step-{self.standing.step:07d}", {})
+        if not stop and self.standing.step % config.eval_every:
             self._evaluate(monitor, is_final=True)
-            _, stop = self._agree(self.progress.elapsed_s)
+            _, stop = self._agree(self.standing.elapsed_s)
         elif stop:
             self.save("last", {}, is_final=True)
         if stop:
@@ -226,7 +226,7 @@ class Trainer:
         Returns:
             From 0 to 1, by steps or by minutes, whichever is further; a signal's number, 0 for none.
         """
-        done, stop = self.progress.step / self.config.steps, self.stop_signal
+        done, stop = self.standing.step / self.config.steps, self.stop_signal
         if self.config.max_minutes:
             done = max(done, elapsed_s / 60 / self.config.max_minutes)
         if self.world > 1:  # clocks differ, and a signal may reach one process only
@@ -247,18 +247,18 @@ class Trainer:
         positions = choose(self.validation, self.config.eval_samples)
         result = evaluate(self.model, self.validation, positions, self.device)
         # before anything is saved: the weights of a NaN must not replace the last good ones
-        check_finite(torch.tensor([result.nll, result.chain_nll]).sum(0), self.names, self.progress.step)
-        monitor.validation(self.progress, result)
+        check_finite(torch.tensor([result.nll, result.chain_nll]).sum(0), self.names, self.standing.step)
+        monitor.validation(self.standing, result)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.progress.peak_rate  # without warm-up and decay: the scheduler's own
+            group["lr"] = self.standing.peak_rate  # without warm-up and decay: the scheduler's own
         loss = result.weighted_loss(self.category_weights.tolist())
         self.scheduler.step(loss)
-        self.progress.peak_rate = self.optimizer.param_groups[0]["lr"]
+        self.standing.peak_rate = self.optimizer.param_groups[0]["lr"]
         metrics = {"validation": asdict(result)}
-        if loss < (before := self.progress.best_loss):
-            self.progress.best_loss = loss
+        if loss < (before := self.standing.best_loss):
+            self.standing.best_loss = loss
             if not self.save("best", metrics, is_final):
-                self.progress.best_loss = before  # a later one need not be better than one that is not there
+                self.standing.best_loss = before  # a later one need not be better than one that is not there
         self.save("last", metrics, is_final)
 
     def save(self, link: str, metrics: dict[str, Any], is_final: bool = False) -> bool:
@@ -269,12 +269,12 @@ class Trainer:
         """
         if self.rank:
             return True
-        step = self.progress.step
+        step = self.standing.step
         checkpoint = Checkpoint(self.model, self.log.codec, step, metrics, self.config.to_dict(), self.example)
         return self.directory.write(
             link,
             checkpoint,
-            lambda draft: write_state(draft, self.progress, self.optimizer, self.scheduler),
+            lambda draft: write_state(draft, self.standing, self.optimizer, self.scheduler),
             is_final=is_final,
         )
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from eventmodel.config import ModelConfig
 from eventmodel.layers import RMSNorm
 from eventmodel.model import EventModel
-from eventmodel.predictor import Read
+from eventmodel.predictor import KVCache
 
 
 def use_stock_modules(model: EventModel) -> None:
@@ -52,14 +52,14 @@ class StockPredictor(nn.Module):
         self.layers = nn.TransformerDecoder(layer, config.decoder_layers)
         self.norm = RMSNorm(config.d_model)
 
-    def forward(self, x: Tensor, is_token: Tensor, memory: Tensor, is_filled: Tensor) -> tuple[Tensor, Read]:
+    def forward(self, x: Tensor, is_token: Tensor, memory: Tensor, is_filled: Tensor) -> tuple[Tensor, KVCache]:
         """As ``EventPredictor.forward``."""
         place = torch.arange(x.shape[1], device=x.device)
         is_causal = place <= place[:, None]
         may_read = (is_causal & is_token[:, None]) | (place == place[:, None])  # (B, Q, Q)
         mask = ~may_read.repeat_interleave(self.n_heads, 0)
         y = self.layers(x + self.position[: x.shape[1]], memory, mask, memory_key_padding_mask=~is_filled)
-        return self.norm(y), Read((), ())
+        return self.norm(y), KVCache((), ())
 
 
 def _arguments(config: ModelConfig) -> dict[str, Any]:

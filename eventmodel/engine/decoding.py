@@ -1,6 +1,6 @@
 """Sequences that the decoder has read, and that grow event by event without being read again.
 
-What has been read is kept: of each block the keys and values, and the pointer's keys. They stand
+What has been read is cached: of each block the keys and values, and the pointer's keys. They stand
 in buffers with room for all events to come, which are allocated once and written in place, so a
 step costs what one position costs.
 
@@ -37,17 +37,17 @@ class Decoding:
         length: int,
         host: dict[str, np.ndarray],
         native: dict[str, Native],
-        kept: Sequence[Native],
+        cache: Sequence[Native],
     ) -> None:
         """
         Args:
             length: positions that have been read.
             host: ``is_token`` (B, Q), ``is_filled`` (B, 1 + S), ``source_ids`` (B, Q, C).
             native: ``log_probs`` (B, V), ``hidden`` (B, D), ``keys`` (B, Q, D).
-            kept: keys and values of the blocks, of the sequence and then of the memory.
+            cache: keys and values of the blocks, of the sequence and then of the memory.
         """
         self._backend, self._config, self.length = backend, config, length
-        self._host, self._native, self._kept = host, native, kept
+        self._host, self._native, self._cache = host, native, cache
 
     @classmethod
     def of(
@@ -65,7 +65,7 @@ class Decoding:
             states: (E, D), of all kinds in the schema's order.
             room: how many events will be appended at most.
         """
-        log_probs, hidden, keys, *kept = backend.run("decode", (states, *memory, *sequence))
+        log_probs, hidden, keys, *cache = backend.run("decode", (states, *memory, *sequence))
         batch, length = sequence.is_token.shape
         host = {
             "is_token": sequence.is_token,
@@ -77,7 +77,7 @@ class Decoding:
                 array = host[name]
                 host[name] = np.zeros((batch, length + room, *array.shape[2:]), array.dtype)
                 host[name][:, :length] = array
-            blocks = len(kept) // 2
+            blocks = len(cache) // 2
 
             def widened(array: Native, axis: int) -> Native:
                 shape = list(array.shape)
@@ -87,8 +87,8 @@ class Decoding:
                 return wide
 
             keys = widened(keys, 1)
-            kept = [*(widened(array, 2) for array in kept[:blocks]), *kept[blocks:]]
-        return cls(backend, config, length, host, {"log_probs": log_probs, "hidden": hidden, "keys": keys}, kept)
+            cache = [*(widened(array, 2) for array in cache[:blocks]), *cache[blocks:]]
+        return cls(backend, config, length, host, {"log_probs": log_probs, "hidden": hidden, "keys": keys}, cache)
 
     def __len__(self) -> int:
         return len(self._host["is_token"])
@@ -112,7 +112,7 @@ class Decoding:
         """Some of the sequences, or some of them several times."""
         host = {name: array[rows] for name, array in self._host.items()}
         native = {name: array[rows] for name, array in self._native.items()}
-        return Decoding(self._backend, self._config, self.length, host, native, [array[rows] for array in self._kept])
+        return Decoding(self._backend, self._config, self.length, host, native, [array[rows] for array in self._cache])
 
     def append(self, ids: np.ndarray, gap: np.ndarray, weekday: np.ndarray) -> None:
         """Read one event more of every sequence.
@@ -127,10 +127,10 @@ class Decoding:
         event = (ids[:, None].astype(np.int32), gap[:, None].astype(np.int32), weekday[:, None].astype(np.int32))
         position = np.array([at], np.int64)
         past = (host["is_token"], host["is_filled"], native["keys"], host["source_ids"])
-        log_probs, hidden, key, *added = backend.run("step", (*event, position, *past, *self._kept))
+        log_probs, hidden, key, *added = backend.run("step", (*event, position, *past, *self._cache))
         native["log_probs"], native["hidden"] = log_probs, hidden
         native["keys"][:, at : at + 1] = key
-        for array, new in zip(self._kept, added, strict=False):  # the memory's stay as they are
+        for array, new in zip(self._cache, added, strict=False):  # the memory's stay as they are
             array[:, :, at : at + 1] = new
         host["is_token"][:, at] = True
         host["source_ids"][:, at : at + 1] = event[0]

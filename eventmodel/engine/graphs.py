@@ -16,7 +16,7 @@ from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.heads import CHAIN
 from eventmodel.layers import KeyValue
 from eventmodel.model import EventModel
-from eventmodel.predictor import Read
+from eventmodel.predictor import KVCache
 
 ENCODE_INPUTS = ("ids", "gap", "weekday", "length")
 ENCODE_OUTPUTS = ("states",)
@@ -89,8 +89,8 @@ class DecodeGraph(nn.Module):
         )
         hidden = decoded.hidden[:, -1:]
         log_probs = _marginals(self.model, hidden, decoded.keys, decoded.is_source[:, -1:], ids)
-        kept = (tensor for block in (*decoded.read.past, *decoded.read.memory) for tensor in block)
-        return (log_probs, hidden[:, 0], decoded.keys, *kept)
+        cache = (tensor for block in (*decoded.cache.past, *decoded.cache.memory) for tensor in block)
+        return (log_probs, hidden[:, 0], decoded.keys, *cache)
 
 
 class StepGraph(nn.Module):
@@ -110,13 +110,13 @@ class StepGraph(nn.Module):
         is_filled: Tensor,  # (B, 1 + S)
         keys: Tensor,  # (B, Q, D)
         source_ids: Tensor,  # (B, Q, C)
-        *kept: Tensor,  # what DecodeGraph gives, with what each step since then has added
+        *cache: Tensor,  # what DecodeGraph gives, with what each step since then has added
     ) -> tuple[Tensor, ...]:
         """log-probabilities (B, V), hidden (B, D), key (B, 1, D); per block key and value (B, H, 1, d) to add."""
-        blocks = [KeyValue(key, value) for key, value in zip(kept[::2], kept[1::2], strict=True)]
+        blocks = [KeyValue(key, value) for key, value in zip(cache[::2], cache[1::2], strict=True)]
         n = len(blocks) // 2
-        read = Read(tuple(blocks[:n]), tuple(blocks[n:]))
-        hidden, key, added = self.model.step(ids, gap, weekday, position, read, is_token, is_filled)
+        past = KVCache(tuple(blocks[:n]), tuple(blocks[n:]))
+        hidden, key, added = self.model.step(ids, gap, weekday, position, past, is_token, is_filled)
         is_event = is_token & (torch.arange(is_token.shape[1], device=ids.device) != self.model.config.focus_events)
         is_source = torch.cat((is_event, torch.ones_like(is_event[:, :1])), 1)[:, None]
         log_probs = _marginals(
@@ -188,11 +188,11 @@ class ChainGraph(nn.Module):
             strict=True,
         )
         chosen, log_probs = [], []
-        for c, (shared, output, may, its_noise, given, is_given) in enumerate(of_category):
+        for c, (shared, output, allowed_ids, noise_of_ids, given, is_given) in enumerate(of_category):
             features = heads.features(hidden, shared, context)
             raw = heads.category_log_probs(features, c, output, pointer, sources[heads.siblings[c]])
-            all_ids = heads.calibrate(raw, c, CHAIN, may)
-            id_ = torch.where(is_given, given, (restrict(all_ids) + its_noise).argmax(-1, keepdim=True))
+            all_ids = heads.calibrate(raw, c, CHAIN, allowed_ids)
+            id_ = torch.where(is_given, given, (restrict(all_ids) + noise_of_ids).argmax(-1, keepdim=True))
             chosen.append(id_)
             log_probs.append(all_ids.gather(-1, id_))
             context = context + events.embed_category(id_[:, 0], c, table)

@@ -292,7 +292,7 @@ def _joined(entities: Sequence[Entity]) -> dict[str, list[object]]:
 def vocabulary_ids(codec: Codec, entities: Iterable[tuple[Stream, str | None]]) -> np.ndarray:
     """(E,) int32: each entity in the vocabulary of its stream's category, 0 if none."""
     category = {stream.name: codec.schema.key_category(stream) for stream in codec.schema.streams}
-    known = {name: codec.id_of[of] if of is not None else {} for name, of in category.items()}
+    known = {name: codec.id_of[c] if c is not None else {} for name, c in category.items()}
     return np.array([known[stream.name].get(id_ or "", 0) for stream, id_ in entities], np.int32)
 
 

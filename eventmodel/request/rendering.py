@@ -116,12 +116,12 @@ def _distributions(listed: Listed, step: int, names: Sequence[Sequence[str | Non
     )
     return [
         {
-            "top": [{"value": of[i], "probability": p_i} for i, p_i in zip(ids, p, strict=True) if i],
+            "top": [{"value": names_of_ids[i], "probability": p_i} for i, p_i in zip(ids, p, strict=True) if i],
             "unknown": unknown,
             "rest": rest,
             "entropy": entropy,
         }
-        for of, ids, p, unknown, rest, entropy in rows
+        for names_of_ids, ids, p, unknown, rest, entropy in rows
     ]
 
 

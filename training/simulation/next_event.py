@@ -51,7 +51,7 @@ from training.simulation.population import (
     peaked,
 )
 
-KINDS = 2
+SHIFT_KINDS = 2
 CALL_IN = 20
 """Absences are called in 35 to 16 minutes before the scheduled start."""
 BREAK_SPREAD = peaked(-30, 30, 0, 0.9, 0.9)
@@ -158,7 +158,7 @@ def _at_home(state: State, people: Population, employee: np.ndarray) -> tuple[Pa
     share = NEXT_DAY[pattern][..., None] * np.stack((1 - late, late), 1)[:, None]
     announced = people.is_on_call[employee]
     start[announced] = state.planned[announced, None, None]
-    share[announced] = np.eye(1, CANDIDATES * KINDS).reshape(CANDIDATES, KINDS)
+    share[announced] = np.eye(1, CANDIDATES * SHIFT_KINDS).reshape(CANDIDATES, SHIFT_KINDS)
 
     start, share = start.reshape(len(day), -1), share.reshape(len(day), -1)  # (B, W)
     weekday = start // DAY % 7
@@ -190,7 +190,7 @@ def _on_call(state: State, people: Population, employee: np.ndarray) -> tuple[Pa
     share = NEXT_DAY[pattern][..., None] * np.stack((1 - late, late), 1)[:, None]
     hours = np.broadcast_to(LENGTH[pattern, 0][:, None], start.shape)
     clock = shaped(state.free_since + ANNOUNCED_AFTER, ANNOUNCED_SPREAD).after(state.now)
-    outcomes = (len(start), 1, CANDIDATES * KINDS)
+    outcomes = (len(start), 1, CANDIDATES * SHIFT_KINDS)
     part = Part(
         clock,
         np.full((clock.pmf.shape[-1], outcomes[-1]), SCHEDULE),
