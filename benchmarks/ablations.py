@@ -24,7 +24,7 @@ from eventmodel.batch import MemoryBatch, SequenceBatch
 from eventmodel.model import Decoded
 from training.config import PRESETS, TrainConfig
 from training.errors import exit_on_user_error
-from training.report import Monitor
+from training.monitor import Monitor
 from training.trainer import Trainer
 
 

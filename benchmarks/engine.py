@@ -35,11 +35,10 @@ from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.config import ModelConfig
 from eventmodel.context import DecoderInputs, stream_batch
 from eventmodel.engine import Engine, Histories, Query, open_engine
-from eventmodel.engine.backend import Native
-from eventmodel.engine.engine import BackendName, DeviceName
+from eventmodel.engine.backend import BackendName, DeviceName, Native
 from eventmodel.engine.layout import lay_out
 from eventmodel.engine.onnx_backend import OnnxBackend
-from eventmodel.event_log import weekday
+from eventmodel.time_context import weekday
 from training.errors import exit_on_user_error
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from eventmodel.config import ModelConfig
-from eventmodel.engine.engine import DeviceName
+from eventmodel.engine.backend import DeviceName
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
 from training.evaluation import Evaluation, choose, evaluate

@@ -32,8 +32,9 @@ from rich.console import Console
 
 from benchmarks.runs import metrics_of_test_part
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import FORMAT, INDEX_COLUMNS, EventLog
+from eventmodel.event_log import FORMAT, EventLog
 from eventmodel.schema import Schema, load_schema
+from eventmodel.stream_index import INDEX_COLUMNS
 from training.config import TrainConfig
 from training.errors import exit_on_user_error
 from training.preparation import prepare

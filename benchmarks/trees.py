@@ -18,7 +18,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from eventmodel.codec import MICROSECONDS
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import EventLog, weekday
+from eventmodel.event_log import EventLog
+from eventmodel.time_context import weekday
 from training.errors import exit_on_user_error
 from training.sampling import Sampler
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eventmodel.api import Predictor
-    from eventmodel.engine.engine import BackendName, DeviceName
+    from eventmodel.engine.backend import BackendName, DeviceName
 
 __all__ = ["load"]
 

@@ -7,7 +7,8 @@ from typing import Any, Unpack
 from eventmodel.bundle import Bundle
 from eventmodel.engine import Engine
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import PredictRequest, Question, read_request
+from eventmodel.request.question import PredictRequest, Question
+from eventmodel.request.reader import read_request
 from eventmodel.request.records import Records, Table
 from eventmodel.request.rendering import plain, render
 

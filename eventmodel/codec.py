@@ -6,19 +6,18 @@ showed twice is id 0 as well; a value that cannot be read at all is an error.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from eventmodel.calendar import datetime_ids, nearest_wall
+from eventmodel.calendar import nearest_wall
+from eventmodel.coders import PART_NAMES, DatetimeCoder, IdCoder, KeyCoder, NumberCoder, kind_of
 from eventmodel.iso import read_walls
 from eventmodel.quoted import quoted
 from eventmodel.schema import (
-    DATETIME_PARTS,
     AnyField,
     DatetimeField,
     EnumField,
@@ -73,116 +72,6 @@ class Events(NamedTuple):
     utc_offset: np.ndarray  # (n,) int32, seconds
 
 
-def text_of(value: object) -> str | None:
-    """An id, enum value or key as text: numbers become decimal text, blanks become None.
-
-    Raises:
-        ValueError: an object or a list stands where a name should.
-    """
-    if isinstance(value, str):
-        return value or None
-    if value is None:
-        return None
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, int | np.integer):
-        return str(int(value))
-    if isinstance(value, float | np.floating):
-        if not np.isfinite(value):
-            raise ValueError(f"{value} is not a name; send a string, or leave the field out")
-        return str(int(value)) if value == int(value) else repr(float(value))
-    raise ValueError(f"expected a string or a number, not {_kind(value)}")
-
-
-def spellings(value: object) -> tuple[str | None, ...]:
-    """What a log may have where this value is meant: a boolean is written in three ways, all else in one.
-
-    Raises:
-        ValueError: as ``text_of``.
-    """
-    text = text_of(value)
-    return (text, str(value), str(value).upper()) if isinstance(value, bool | np.bool_) else (text,)
-
-
-class _IdCoder:
-    def __init__(self, values: Sequence[str]) -> None:
-        self.names: Sequence[str | None] = (None, *values)
-        self._ids: dict[object, int] = {None: 0, "": 0}
-        self._ids |= {value: id_ for id_, value in enumerate(values, start=1)}
-
-    def encode(self, value: object) -> tuple[int]:
-        return (next((self._ids[text] for text in spellings(value) if text in self._ids), 0),)
-
-    def look_up(self, values: Iterable[object]) -> Iterable[int]:
-        """The ids of names and blanks; -1 for what is unknown or no text."""
-        return map(self._ids.get, values, repeat(-1))
-
-
-class _NumberCoder:
-    def __init__(self, field: NumberField) -> None:
-        self.names: Sequence[str | None] = (None, *field.labels)
-        self._edges = np.asarray(field.edges)
-        # A bucket's own name is accepted, so that a predicted event can be sent back as history.
-        self._labels = {label: id_ for id_, label in enumerate(field.labels, start=1)}
-
-    def encode(self, value: object) -> tuple[int]:
-        if value is None or value == "":
-            return (0,)
-        if isinstance(value, str) and value in self._labels:
-            return (self._labels[value],)
-        if isinstance(value, bool) or not isinstance(value, int | float | str | np.number | Decimal):
-            raise ValueError(f"expected a number, not {_kind(value)}")
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None
-        if not np.isfinite(number):
-            raise ValueError(f"{number} is not a finite number; send one, or leave the field out")
-        return (int(np.searchsorted(self._edges, number, side="right")) + 1,)
-
-    def encode_column(self, values: Sequence[object]) -> np.ndarray | None:
-        """(n,) ids of numbers, names of buckets and blanks; None where a value is something else."""
-        types = set(map(type, values))
-        if not types <= {int, float, str, type(None)}:
-            return None
-        try:
-            if types <= {int, float}:
-                numbers = np.array(values, np.float64)
-                return np.searchsorted(self._edges, numbers, side="right") + 1 if np.isfinite(numbers).all() else None
-            ids = {value: self.encode(value)[0] for value in set(values)}  # few: buckets, or blanks
-        except (ValueError, OverflowError):
-            return None
-        return np.fromiter(map(ids.__getitem__, values), np.int32, len(values))
-
-
-class _KeyCoder:
-    names: Sequence[str | None] = ()
-
-    def encode(self, value: object) -> tuple[()]:
-        text_of(value)  # raises for what cannot name an entity
-        return ()
-
-
-class _DatetimeCoder:
-    """Datetimes to ids: month and day are their own ids, hour and minute are one above."""
-
-    def __init__(self, read: Callable[[object], tuple[Moment, datetime] | None]) -> None:
-        self._read = read
-
-    def encode(self, value: object) -> tuple[int, int, int, int]:
-        found = self._read(value)
-        return datetime_ids(found[1]) if found else (0, 0, 0, 0)
-
-
-_PART_NAMES: dict[str, Sequence[str | None]] = {
-    "Month": (None, *(str(i) for i in range(1, 13))),
-    "Day": (None, *(str(i) for i in range(1, 32))),
-    "Hour": (None, *(str(i) for i in range(24))),
-    "Minute": (None, *(str(i) for i in range(60))),
-}
-assert all(len(_PART_NAMES[part]) == count + 1 for part, count in DATETIME_PARTS.items())
-
-
 class Codec:
     """Reads and writes events of one schema with one set of vocabularies."""
 
@@ -198,18 +87,18 @@ class Codec:
         for index, category in reversed(list(enumerate(schema.categories))):
             self._first[category.field] = index
 
-    def _coder(self, field: AnyField) -> _IdCoder | _NumberCoder | _DatetimeCoder | _KeyCoder:
+    def _coder(self, field: AnyField) -> IdCoder | NumberCoder | DatetimeCoder | KeyCoder:
         match field:
             case IdField():
-                return _IdCoder(self.vocabularies[field.vocabulary or field.name])
+                return IdCoder(self.vocabularies[field.vocabulary or field.name])
             case EnumField():
-                return _IdCoder(field.values)
+                return IdCoder(field.values)
             case NumberField():
-                return _NumberCoder(field)
+                return NumberCoder(field)
             case DatetimeField():
-                return _DatetimeCoder(self._read)
+                return DatetimeCoder(lambda value: found[1] if (found := self._read(value)) else None)
             case KeyField():
-                return _KeyCoder()
+                return KeyCoder()
 
     @cached_property
     def names(self) -> tuple[Sequence[str | None], ...]:
@@ -217,9 +106,9 @@ class Codec:
         result: list[Sequence[str | None]] = []
         for category in self.schema.categories:
             coder = self._coders[category.field]
-            if isinstance(coder, _DatetimeCoder):
+            if isinstance(coder, DatetimeCoder):
                 assert category.part is not None
-                result.append(_PART_NAMES[category.part])
+                result.append(PART_NAMES[category.part])
             else:
                 result.append(coder.names)
         return tuple(result)
@@ -259,19 +148,19 @@ class Codec:
         unknown = self._encode_names(columns, ids)
         for field in self.schema.fields:
             coder, column = self._coders[field.name], columns.get(field.name)
-            if isinstance(coder, _NumberCoder) and column is not None:
+            if isinstance(coder, NumberCoder) and column is not None:
                 numbers = coder.encode_column(column)
                 if numbers is None:
                     numbers = self._each(coder.encode, field.name, column, 1)[:, 0]
                 ids[:, self._first[field.name]] = numbers
-            elif isinstance(coder, _KeyCoder) and not set(map(type, column or ())) <= {str, int, type(None)}:
+            elif isinstance(coder, KeyCoder) and not set(map(type, column or ())) <= {str, int, type(None)}:
                 self._each(coder.encode, field.name, column or (), 0)
         return Events(ids, *self._encode_datetimes(columns, ids)), unknown
 
     def _encode_names(self, columns: Mapping[str, Sequence[object]], ids: np.ndarray) -> np.ndarray:
         """Fill in the ids of names; returns which of them were given and are unknown, (n, C) bool."""
         unknown = np.zeros(ids.shape, bool)
-        coders = {name: coder for name, coder in self._coders.items() if isinstance(coder, _IdCoder)}
+        coders = {name: coder for name, coder in self._coders.items() if isinstance(coder, IdCoder)}
         given = [(name, coder, columns[name]) for name, coder in coders.items() if name in columns]
         if not given:
             return unknown
@@ -297,7 +186,7 @@ class Codec:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fill in the ids of datetimes; returns the events' timestamps (n,) int64 and offsets (n,) int32."""
         n, order = len(ids), self.schema.order_by
-        names = [name for name, coder in self._coders.items() if isinstance(coder, _DatetimeCoder)]
+        names = [name for name, coder in self._coders.items() if isinstance(coder, DatetimeCoder)]
         given = {name: columns[name] for name in names if name in columns}
         walls = read_walls(list(chain.from_iterable(given.values()))) if self._zone is None else None
         timestamp = None
@@ -370,7 +259,7 @@ class Codec:
             except ValueError:
                 raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None
         if not isinstance(value, datetime):
-            raise ValueError(f"expected an ISO 8601 datetime like 2026-01-29T08:00:00, not {_kind(value)}")
+            raise ValueError(f"expected an ISO 8601 datetime like 2026-01-29T08:00:00, not {kind_of(value)}")
         if self._zone is None:
             if value.tzinfo is not None:
                 raise ValueError(
@@ -411,7 +300,7 @@ class Codec:
                 at += 4
             else:
                 coder = self._coders[field.name]
-                assert not isinstance(coder, _DatetimeCoder)
+                assert not isinstance(coder, DatetimeCoder)
                 record[field.name] = coder.names[int(ids[at])]
                 at += 1
         return record
@@ -421,8 +310,3 @@ class Codec:
         if self._zone is None:
             return moment.wall.isoformat()
         return (EPOCH + timedelta(microseconds=moment.timestamp)).astimezone(self._zone).isoformat()
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
-    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")

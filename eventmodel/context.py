@@ -14,7 +14,8 @@ import numpy as np
 
 from eventmodel.batch import MemoryBatch, SequenceBatch, StreamBatch
 from eventmodel.codec import MICROSECONDS, Events
-from eventmodel.event_log import gap_bucket, gather, hour, weekday
+from eventmodel.event_log import gather
+from eventmodel.time_context import gap_bucket, hour, weekday
 
 
 class StreamRows(NamedTuple):

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.harmonics import OrderedRows, TimeOfDay
 from eventmodel.layers import Block, RMSNorm
 from eventmodel.schema import Category
+from eventmodel.time_context import N_GAP_BUCKETS, N_WEEKDAYS
 
 _STD = 0.02
 """Of the initial embeddings."""

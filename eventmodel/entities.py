@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eventmodel.event_log import StreamIndex, newest_distinct, window
+from eventmodel.event_log import window
 from eventmodel.schema import Schema, Stream
+from eventmodel.stream_index import StreamIndex
 
 LOOK_BACK = 64
 """Newest events of the focus among which other context entities are looked for."""
@@ -75,3 +76,27 @@ def read_histories(
             for entity, stop, n in zip(entities, end, length, strict=True)
         ]
     return result
+
+
+def newest_distinct(keys: np.ndarray, limit: int) -> np.ndarray:
+    """The first ``limit`` distinct values of each row, in order; -1 fills up.
+
+    Args:
+        keys: (B, W) integers, newest first; -1 is none.
+
+    Returns:
+        (B, limit).
+    """
+    batch, width = keys.shape
+    order = np.argsort(keys, axis=1, kind="stable")
+    ordered = np.take_along_axis(keys, order, axis=1)
+    first = np.ones_like(ordered, bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    is_first = np.empty_like(first)
+    np.put_along_axis(is_first, order, first, axis=1)
+    is_first &= keys >= 0
+    rank = np.cumsum(is_first, axis=1) - 1
+    result = np.full((batch, limit + 1), -1, keys.dtype)  # the last column takes what is over
+    row = np.broadcast_to(np.arange(batch)[:, None], (batch, width))
+    result[row, np.where(is_first, np.minimum(rank, limit), limit)] = keys
+    return result[:, :limit]

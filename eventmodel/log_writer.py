@@ -11,8 +11,9 @@ import numpy as np
 
 from eventmodel.array_file import ArrayFile
 from eventmodel.codec import Vocabularies
-from eventmodel.event_log import array_path, entities_of, text_of_names, write_header
+from eventmodel.event_log import array_path, write_header
 from eventmodel.schema import Schema
+from eventmodel.stream_index import entities_of, text_of_names
 
 AT_ONCE = 1 << 22
 """Events of an index that are sorted together; 32 bytes of memory each."""

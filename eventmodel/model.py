@@ -19,11 +19,11 @@ from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch, Tar
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
 from eventmodel.encoder import EventEncoder, StreamEncoder
-from eventmodel.event_log import N_GAP_BUCKETS
 from eventmodel.heads import HeadOutput, Heads, earlier_categories
 from eventmodel.layers import KeyValue, RMSNorm
 from eventmodel.predictor import EventPredictor, KVCache
 from eventmodel.schema import Schema
+from eventmodel.time_context import N_GAP_BUCKETS
 
 COUNTED_ROWS = 1 << 20
 """Rows of a log that are counted together."""

@@ -27,8 +27,8 @@ from eventmodel.engine.graphs import (
     step_inputs,
     step_outputs,
 )
-from eventmodel.event_log import N_GAP_BUCKETS, N_WEEKDAYS
 from eventmodel.model import EventModel
+from eventmodel.time_context import N_GAP_BUCKETS, N_WEEKDAYS
 
 OPSET = 20
 

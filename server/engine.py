@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from eventmodel.bundle import Bundle
-from eventmodel.engine.engine import BackendName, DeviceName
+from eventmodel.engine.backend import BackendName, DeviceName
 from eventmodel.engine.query import Answer, Query
 
 

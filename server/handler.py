@@ -17,7 +17,8 @@ from starlette.responses import Response
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer, Query
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import PredictRequest, read_requests
+from eventmodel.request.question import PredictRequest
+from eventmodel.request.reader import read_requests
 from eventmodel.request.rendering import Answered, render_all
 from server.body import read_document
 from server.drift import count_unknown

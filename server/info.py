@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventmodel.bundle import Bundle
-from eventmodel.request.reader import MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE, MIN_TEMPERATURE, MIN_TOP_P
+from eventmodel.request.question import MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE, MIN_TEMPERATURE, MIN_TOP_P
 from server.settings import Settings
 
 INFO = "/info"

@@ -8,7 +8,7 @@ from typing import Any
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import SAMPLES
-from eventmodel.request.reader import (
+from eventmodel.request.question import (
     DEFAULT_TOP_K,
     MAX_QUANTILES,
     MAX_SAMPLES,

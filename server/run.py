@@ -10,7 +10,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from eventmodel.bundle import load_bundle
-from eventmodel.engine.engine import check_backend
+from eventmodel.engine.opening import check_backend
 from eventmodel.schema import explain
 from server.engine import OpenEngine, open_bundle_engine
 from server.logs import configure_logs

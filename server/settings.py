@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from eventmodel.engine.engine import BackendName, DeviceName
+from eventmodel.engine.backend import BackendName, DeviceName
 
 
 class Settings(BaseSettings):

@@ -15,7 +15,8 @@ from eventmodel import api
 from eventmodel.api import Predictor
 from eventmodel.bundle import Bundle
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import Question, read_request
+from eventmodel.request.question import Question
+from eventmodel.request.reader import read_request
 from eventmodel.request.records import build_request
 from eventmodel.request.rendering import render
 

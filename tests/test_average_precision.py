@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.average_precision import average_precision
+from training.scoring.average_precision import average_precision
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmodel.codec import Codec, EncodeError, text_of
+from eventmodel.codec import Codec, EncodeError
+from eventmodel.coders import text_of
 from eventmodel.schema import Schema
 
 PEOPLE, SITES = ("ann", "bob", "0042"), ("north", "south")

@@ -12,7 +12,7 @@ from eventmodel.calendar import MONTHS, keep_to_calendar
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.codec import Events
 from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
-from eventmodel.engine.rollout import Calendar
+from eventmodel.engine.clock import Calendar
 from eventmodel.entities import read_histories
 from eventmodel.event_log import EventLog
 from eventmodel.heads import MARGINAL

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from eventmodel import entities
 from eventmodel.entities import read_histories
-from eventmodel.event_log import StreamIndex, index_stream
 from eventmodel.schema import Schema
+from eventmodel.stream_index import StreamIndex, index_stream
 
 LONG = 99
 

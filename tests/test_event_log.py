@@ -9,17 +9,11 @@ from hypothesis.extra.numpy import arrays
 from logs import assert_equal
 
 from eventmodel.codec import MICROSECONDS, Events
-from eventmodel.event_log import (
-    EventLog,
-    gap_bucket,
-    gather,
-    hour,
-    index_stream,
-    newest_distinct,
-    weekday,
-    window,
-)
+from eventmodel.entities import newest_distinct
+from eventmodel.event_log import EventLog, gather, window
 from eventmodel.schema import Stream
+from eventmodel.stream_index import index_stream
+from eventmodel.time_context import gap_bucket, hour, weekday
 
 
 def make_events(seconds: list[float], n_categories: int = 3) -> Events:

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from eventmodel import log_writer
-from eventmodel.event_log import INDEX_COLUMNS, EventLog, index_stream
+from eventmodel.event_log import EventLog
 from eventmodel.log_writer import LogWriter, write_timestamps
 from eventmodel.schema import Schema
+from eventmodel.stream_index import INDEX_COLUMNS, index_stream
 
 
 @given(

@@ -24,7 +24,7 @@ from server.settings import Settings
 from training.config import TrainConfig
 from training.evaluate import EvaluateConfig
 from training.score import ScoreConfig
-from training.score_table import FIRST_COLUMNS
+from training.scoring.table import FIRST_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

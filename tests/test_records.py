@@ -20,7 +20,8 @@ from eventmodel.context import stream_batch
 from eventmodel.engine.layout import lay_out
 from eventmodel.event_log import EventLog
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import PredictRequest, read_request
+from eventmodel.request.question import PredictRequest
+from eventmodel.request.reader import read_request
 from eventmodel.request.records import Records, build_request
 from training.sampling import Nows, Sampler
 

@@ -14,7 +14,8 @@ from server_example import SCHEMA, ZONED, event, example, write_example
 from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Sampling
 from eventmodel.request.errors import RequestError
-from eventmodel.request.reader import KEYS, MAX_QUANTILES, MAX_SAMPLES, PredictRequest, read_request, read_requests
+from eventmodel.request.question import MAX_QUANTILES, MAX_SAMPLES, PredictRequest
+from eventmodel.request.reader import KEYS, read_request, read_requests
 
 
 @pytest.fixture(scope="module")

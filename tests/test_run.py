@@ -22,8 +22,8 @@ from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
 from training.config import TrainConfig
 from training.evaluation import Evaluation, evaluate
+from training.monitor import Monitor
 from training.prefetch import to_tensors
-from training.report import Monitor
 from training.run import parse_config, train
 from training.trainer import Trainer
 

@@ -25,7 +25,7 @@ from eventmodel.event_log import EventLog
 from training.config import TrainConfig
 from training.evaluation import Evaluation, evaluate
 from training.loss import NonFiniteLossError
-from training.report import Monitor
+from training.monitor import Monitor
 from training.run import parse_config, train
 from training.trainer import Interrupted, Trainer
 

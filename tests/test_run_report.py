@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from tiny_run import scalars
 
-import training.report
+import training.final_table
 import training.run
 import training.trainer
 from eventmodel.checkpoint import load_checkpoint
@@ -21,7 +21,7 @@ from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
 from training.config import TrainConfig
 from training.evaluation import Evaluation, choose, evaluate
-from training.report import final_table
+from training.final_table import final_table
 from training.run import train
 from training.sampling import Sampler
 from training.trainer import Trainer
@@ -74,7 +74,7 @@ def test_the_reported_speed_is_that_of_the_steps_alone(config: TrainConfig, monk
 def test_the_table_of_a_log_too_long_to_count_has_no_baselines(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training.report, "COUNTABLE_EVENTS", 100)
+    monkeypatch.setattr(training.final_table, "COUNTABLE_EVENTS", 100)
     train(replace(config, steps=2))
     table = capsys.readouterr().out
     assert "Markov" not in table

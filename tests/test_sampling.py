@@ -7,7 +7,8 @@ import pytest
 
 from eventmodel.codec import MICROSECONDS, Events
 from eventmodel.config import ModelConfig
-from eventmodel.event_log import EventLog, Part, hour
+from eventmodel.event_log import EventLog, Part
+from eventmodel.time_context import hour
 from training.masking import EntityMask, unknown_shares
 from training.sampling import ELAPSED_S, Nows, Sampler, TrainingBatches
 

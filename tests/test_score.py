@@ -14,20 +14,21 @@ from eventmodel.bundle import Bundle
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.config import ModelConfig
 from eventmodel.engine import open_engine
-from eventmodel.event_log import EventLog, StreamIndex
+from eventmodel.event_log import EventLog
 from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
+from eventmodel.stream_index import StreamIndex
 from training import prepare
-from training.average_precision import average_precision
-from training.detection import detect, per_event, read_labels
 from training.evaluation import choose
 from training.evaluation.baselines import score_baselines
-from training.event_scores import score_events
 from training.example import example_request
 from training.sampling import Sampler
 from training.score import ScoreConfig, _most_unusual, score_log
-from training.score_report import in_words
-from training.score_table import FIRST_COLUMNS, to_frame, write_frames
+from training.scoring.average_precision import average_precision
+from training.scoring.detection import detect, per_event, read_labels
+from training.scoring.event_scores import score_events
+from training.scoring.report import in_words
+from training.scoring.table import FIRST_COLUMNS, to_frame, write_frames
 
 QUIET = Console(quiet=True)
 

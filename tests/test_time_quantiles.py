@@ -8,9 +8,9 @@ import torch
 
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.event_log import EventLog
-from training import time_quantiles
+from training.evaluation import time_quantiles
+from training.evaluation.time_quantiles import LEVELS, MINUTE, Coverage, measure_coverage, summarise_coverage
 from training.sampling import Sampler
-from training.time_quantiles import LEVELS, MINUTE, Coverage, measure_coverage, summarise_coverage
 
 CPU = torch.device("cpu")
 

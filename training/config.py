@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eventmodel.config import ModelConfig
-from eventmodel.engine.engine import DeviceName
+from eventmodel.engine.backend import DeviceName
 
 
 @dataclass(frozen=True)

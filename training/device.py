@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from eventmodel.engine.engine import DeviceName
+from eventmodel.engine.backend import DeviceName
 
 
 def device_of(name: DeviceName) -> torch.device:

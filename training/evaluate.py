@@ -28,7 +28,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.codec import Moment
 from eventmodel.directory import check_place, write_directory
-from eventmodel.engine.engine import DeviceName
+from eventmodel.engine.backend import DeviceName
 from eventmodel.event_log import EventLog
 from training.device import device_of
 from training.errors import exit_on_user_error
@@ -39,9 +39,9 @@ from training.evaluation.loss_curves import read_loss_curves
 from training.evaluation.oracle import Oracle, summarise_gap
 from training.evaluation.summary import summarise
 from training.evaluation.table import print_summary
+from training.evaluation.time_quantiles import BATCH, measure_coverage, summarise_coverage
 from training.log_of_checkpoint import check_fits
 from training.sampling import Sampler
-from training.time_quantiles import BATCH, measure_coverage, summarise_coverage
 
 METRICS = "metrics.json"
 REPORT = "report.html"

@@ -22,8 +22,9 @@ from training.calibration import fit_temperatures
 from training.config import PRESETS, PresetName, TrainConfig
 from training.device import device_of
 from training.evaluation import Evaluation, choose, evaluate
+from training.final_table import final_table
 from training.loss import NonFiniteLossError
-from training.report import Monitor, final_table
+from training.monitor import Monitor
 from training.trainer import Interrupted, Trainer
 
 console = Console(stderr=True)

@@ -18,18 +18,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from eventmodel.checkpoint import load_checkpoint
-from eventmodel.engine.engine import DeviceName
+from eventmodel.engine.backend import DeviceName
 from eventmodel.event_log import EventLog, Part
 from eventmodel.model import EventModel
-from training.detection import Detection, check_labels, detect, read_labels
 from training.device import device_of
 from training.errors import exit_on_user_error
 from training.evaluation import choose
-from training.event_scores import score_events
 from training.log_of_checkpoint import check_fits
 from training.sampling import Sampler
-from training.score_report import print_report
-from training.score_table import to_frame, write_frames
+from training.scoring.detection import Detection, check_labels, detect, read_labels
+from training.scoring.event_scores import score_events
+from training.scoring.report import print_report
+from training.scoring.table import to_frame, write_frames
 from training.write_table import check_suffix
 
 MOST = 10

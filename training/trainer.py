@@ -28,8 +28,8 @@ from training.evaluation import choose, evaluate
 from training.example import example_request
 from training.log_of_checkpoint import fits
 from training.loss import category_sums, category_weights, check_finite
+from training.monitor import Monitor
 from training.prefetch import pin, prefetch, to_tensors
-from training.report import Monitor
 from training.run_directory import RunDirectory
 from training.sampling import Sampler, TrainingBatches
 from training.state import Standing, read_state, write_state

@@ -34,7 +34,7 @@ from benchmarks.training.measure import (
     peak_flops,
 )
 from benchmarks.training.random_log import random_log
-from eventmodel.engine.engine import DeviceName
+from eventmodel.engine.backend import DeviceName
 from eventmodel.event_log import EventLog
 from eventmodel.schema import load_schema
 from training.device import device_of

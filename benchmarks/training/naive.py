@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from eventmodel.batch import Batch, MemoryBatch, Reads, SequenceBatch, StreamBatch, Targets
 from eventmodel.codec import MICROSECONDS
 from eventmodel.entities import read_histories
-from eventmodel.event_log import N_GAP_BUCKETS
+from eventmodel.time_context import N_GAP_BUCKETS
 from training.sampling import Sampler
 
 Sample = tuple[Batch, Targets]

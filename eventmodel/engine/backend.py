@@ -1,10 +1,12 @@
 """What a backend is: it runs graphs on arrays of its own. Which library does so is a detail behind it."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+BackendName = Literal["auto", "torch", "torchscript", "onnx"]
+DeviceName = Literal["auto", "cpu", "cuda"]
 Native = Any
 """An array of the backend: numpy's, or a tensor on its device. Both index and slice alike."""
 

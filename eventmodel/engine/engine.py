@@ -1,27 +1,24 @@
 """The engine: a batch of queries to their answers, on any backend."""
 
-import importlib.util
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from eventmodel.batch import Batch, MemoryBatch, SequenceBatch, StreamBatch
-from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec
 from eventmodel.config import ModelConfig
-from eventmodel.engine.backend import Backend, Native, graph_names
+from eventmodel.engine.backend import Backend, Native
+from eventmodel.engine.clock import Calendar
 from eventmodel.engine.decoding import Decoding
 from eventmodel.engine.layout import lay_out
 from eventmodel.engine.noise import QUANTILES
 from eventmodel.engine.query import Answer, Query
-from eventmodel.engine.rollout import Calendar, Rollout, choose, read_back
+from eventmodel.engine.rollout import Rollout, choose, read_back
 from eventmodel.engine.states import StateEncoder, Statistics
 from eventmodel.engine.times import quantiles, sample_events
 from eventmodel.surprise import entropy
 
-BackendName = Literal["auto", "torch", "torchscript", "onnx"]
-DeviceName = Literal["auto", "cpu", "cuda"]
 STATE_CACHE_BYTES = 256 * 2**20
 ROLLOUTS_AT_A_TIME = 256
 """Rollouts that are generated side by side; more of them take turns, so that memory is bounded."""
@@ -257,72 +254,3 @@ class _Draft:
             observed_entropy=self.observed_entropy,
             when=when,
         )
-
-
-def open_engine(
-    bundle: Bundle,
-    backend: BackendName = "auto",
-    device: DeviceName = "auto",
-    threads: int = 1,
-    state_cache_bytes: int = STATE_CACHE_BYTES,
-) -> Engine:
-    """Load a bundle's model.
-
-    Args:
-        backend: ``auto`` is ONNX Runtime on a CPU where the bundle has it (twice as fast as eager
-            at batch 1), torch otherwise.
-        device: ``auto`` is a GPU where the backend finds one.
-        threads: of one computation, on a CPU; more than there are free cores is very slow.
-        state_cache_bytes: for states of histories that were seen before; 0 keeps none.
-
-    Raises:
-        ValueError: the bundle or the machine lacks what was asked for.
-    """
-    check_backend(bundle, backend)
-    if device == "auto" and backend != "onnx":
-        device = "cuda" if _has_gpu() else "cpu"
-    if backend == "auto":
-        backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
-    opened = _open_backend(bundle, backend, device, threads)
-    return Engine(bundle.codec, bundle.config, bundle.months, opened, state_cache_bytes)
-
-
-def check_backend(bundle: Bundle, backend: BackendName) -> None:
-    """
-    Raises:
-        ValueError: the bundle lacks the backend's files.
-    """
-    if backend not in ("auto", "torch", *bundle.formats):
-        raise ValueError(
-            f"{bundle.path} holds no {backend} artefacts, only {', '.join(bundle.formats) or 'weights'}; "
-            f"export it with --formats {backend}, or choose --backend torch"
-        )
-
-
-def _has_gpu() -> bool:
-    """Whether torch, if it is installed at all, finds one."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _open_backend(bundle: Bundle, backend: BackendName, device: DeviceName, threads: int) -> Backend:
-    """Each backend's library is imported only where it is used."""
-    graphs = graph_names([stream.name for stream in bundle.schema.streams])
-    if backend == "onnx":
-        from eventmodel.engine.onnx_backend import OnnxBackend
-
-        return OnnxBackend(bundle.path, graphs, device, threads)
-
-    import torch
-
-    from eventmodel.engine.torch_backend import TorchBackend
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but torch finds no GPU")
-    torch.set_num_threads(threads)
-    if backend == "torchscript":
-        return TorchBackend.of_traces(bundle.path, graphs, torch.device(device))
-    return TorchBackend.of_bundle(bundle, torch.device(device))

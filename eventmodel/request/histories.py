@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from eventmodel.bundle import Bundle
-from eventmodel.codec import Codec, EncodeError, Events, text_of
+from eventmodel.codec import Codec, EncodeError, Events
+from eventmodel.coders import text_of
 from eventmodel.engine.query import Histories
 from eventmodel.quoted import quoted
 from eventmodel.request.errors import RequestError, cut, did_you_mean

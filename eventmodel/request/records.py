@@ -11,7 +11,6 @@ from eventmodel.bundle import Bundle
 from eventmodel.codec import EncodeError, Events, Moment
 from eventmodel.engine.query import Histories
 from eventmodel.entities import read_histories
-from eventmodel.event_log import entity_names, index_stream
 from eventmodel.quoted import quoted
 from eventmodel.request.errors import RequestError, cut, did_you_mean
 from eventmodel.request.histories import (
@@ -23,8 +22,9 @@ from eventmodel.request.histories import (
     unreadable,
     vocabulary_ids,
 )
-from eventmodel.request.reader import PredictRequest, Question, check_keys, read_question
+from eventmodel.request.question import PredictRequest, Question, check_keys, read_question
 from eventmodel.schema import Schema
+from eventmodel.stream_index import entity_names, index_stream
 
 
 class Frame(Protocol):

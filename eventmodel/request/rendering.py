@@ -10,7 +10,7 @@ from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec
 from eventmodel.engine.query import Answer
 from eventmodel.request.distributions import Listed, list_values
-from eventmodel.request.reader import PredictRequest
+from eventmodel.request.question import PredictRequest
 from eventmodel.schema import Category
 
 Answered = tuple[PredictRequest, Answer]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from eventmodel.codec import Codec, spellings, text_of
+from eventmodel.codec import Codec
+from eventmodel.coders import spellings, text_of
 from eventmodel.schema import EnumField, IdField, KeyField, Schema
 from training.column import Column
 

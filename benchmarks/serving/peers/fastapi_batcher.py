@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 
 from benchmarks.serving.peers.model import MAX_BATCH_SIZE, Model
 from eventmodel.engine.query import Answer
-from eventmodel.request.reader import PredictRequest
+from eventmodel.request.question import PredictRequest
 
 model = Model(Path(sys.argv[1]))
 waiting: asyncio.Queue[tuple[PredictRequest, asyncio.Future[Answer]]] = asyncio.Queue()

@@ -8,7 +8,8 @@ import orjson
 from eventmodel.bundle import load_bundle
 from eventmodel.engine import open_engine
 from eventmodel.engine.query import Answer
-from eventmodel.request.reader import PredictRequest, read_request
+from eventmodel.request.question import PredictRequest
+from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import render
 
 MAX_BATCH_SIZE = 32

@@ -8,7 +8,7 @@ import mosec
 
 from benchmarks.serving.peers.model import MAX_BATCH_SIZE, Model
 from eventmodel.engine.query import Answer
-from eventmodel.request.reader import PredictRequest
+from eventmodel.request.question import PredictRequest
 
 BUNDLE = "PEER_BUNDLE"
 

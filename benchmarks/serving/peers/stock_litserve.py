@@ -9,7 +9,8 @@ from fastapi import Request
 
 from benchmarks.serving.peers.model import MAX_BATCH_SIZE, Model
 from eventmodel.engine.query import Answer
-from eventmodel.request.reader import PredictRequest, read_request
+from eventmodel.request.question import PredictRequest
+from eventmodel.request.reader import read_request
 from eventmodel.request.rendering import plain, render
 
 

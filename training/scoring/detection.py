@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from eventmodel.event_log import EventLog
-from training.average_precision import average_precision
 from training.evaluation.baselines import score_baselines
 from training.read_table import read_table
+from training.scoring.average_precision import average_precision
 
 
 def read_labels(path: Path, log: EventLog) -> np.ndarray:

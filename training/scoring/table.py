@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from eventmodel.event_log import EventLog
-from training.event_scores import EventScores
+from training.scoring.event_scores import EventScores
 from training.write_table import check_suffix, write_table
 
 FIRST_COLUMNS = ("row", "focus", "time", "joint_surprise", "unusual", "most_unusual", "value", "usual", "chance")

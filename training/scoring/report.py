@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training.detection import Detection
+from training.scoring.detection import Detection
 
 
 def print_report(joint: np.ndarray, most: pl.DataFrame, found: Detection | None, console: Console) -> None:

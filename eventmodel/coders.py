@@ -1,0 +1,134 @@
+"""One field's values to ids: by name, by bucket, or by the parts of a datetime."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from itertools import repeat
+
+import numpy as np
+
+from eventmodel.calendar import datetime_ids
+from eventmodel.quoted import quoted
+from eventmodel.schema import DATETIME_PARTS, NumberField
+
+
+def text_of(value: object) -> str | None:
+    """An id, enum value or key as text: numbers become decimal text, blanks become None.
+
+    Raises:
+        ValueError: an object or a list stands where a name should.
+    """
+    if isinstance(value, str):
+        return value or None
+    if value is None:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        if not np.isfinite(value):
+            raise ValueError(f"{value} is not a name; send a string, or leave the field out")
+        return str(int(value)) if value == int(value) else repr(float(value))
+    raise ValueError(f"expected a string or a number, not {kind_of(value)}")
+
+
+def spellings(value: object) -> tuple[str | None, ...]:
+    """What a log may have where this value is meant: a boolean is written in three ways, all else in one.
+
+    Raises:
+        ValueError: as ``text_of``.
+    """
+    text = text_of(value)
+    return (text, str(value), str(value).upper()) if isinstance(value, bool | np.bool_) else (text,)
+
+
+class IdCoder:
+    """Values of a vocabulary or of a closed set."""
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.names: Sequence[str | None] = (None, *values)
+        self._ids: dict[object, int] = {None: 0, "": 0}
+        self._ids |= {value: id_ for id_, value in enumerate(values, start=1)}
+
+    def encode(self, value: object) -> tuple[int]:
+        return (next((self._ids[text] for text in spellings(value) if text in self._ids), 0),)
+
+    def look_up(self, values: Iterable[object]) -> Iterable[int]:
+        """The ids of names and blanks; -1 for what is unknown or no text."""
+        return map(self._ids.get, values, repeat(-1))
+
+
+class NumberCoder:
+    """Numbers, by bucket."""
+
+    def __init__(self, field: NumberField) -> None:
+        self.names: Sequence[str | None] = (None, *field.labels)
+        self._edges = np.asarray(field.edges)
+        # A bucket's own name is accepted, so that a predicted event can be sent back as history.
+        self._labels = {label: id_ for id_, label in enumerate(field.labels, start=1)}
+
+    def encode(self, value: object) -> tuple[int]:
+        if value is None or value == "":
+            return (0,)
+        if isinstance(value, str) and value in self._labels:
+            return (self._labels[value],)
+        if isinstance(value, bool) or not isinstance(value, int | float | str | np.number | Decimal):
+            raise ValueError(f"expected a number, not {kind_of(value)}")
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None
+        if not np.isfinite(number):
+            raise ValueError(f"{number} is not a finite number; send one, or leave the field out")
+        return (int(np.searchsorted(self._edges, number, side="right")) + 1,)
+
+    def encode_column(self, values: Sequence[object]) -> np.ndarray | None:
+        """(n,) ids of numbers, names of buckets and blanks; None where a value is something else."""
+        types = set(map(type, values))
+        if not types <= {int, float, str, type(None)}:
+            return None
+        try:
+            if types <= {int, float}:
+                numbers = np.array(values, np.float64)
+                return np.searchsorted(self._edges, numbers, side="right") + 1 if np.isfinite(numbers).all() else None
+            ids = {value: self.encode(value)[0] for value in set(values)}  # few: buckets, or blanks
+        except (ValueError, OverflowError):
+            return None
+        return np.fromiter(map(ids.__getitem__, values), np.int32, len(values))
+
+
+class KeyCoder:
+    """Names of entities, which have no ids."""
+
+    names: Sequence[str | None] = ()
+
+    def encode(self, value: object) -> tuple[()]:
+        text_of(value)  # raises for what cannot name an entity
+        return ()
+
+
+class DatetimeCoder:
+    """Datetimes to ids: month and day are their own ids, hour and minute are one above."""
+
+    def __init__(self, read_wall: Callable[[object], datetime | None]) -> None:
+        self._read_wall = read_wall
+
+    def encode(self, value: object) -> tuple[int, int, int, int]:
+        wall = self._read_wall(value)
+        return datetime_ids(wall) if wall else (0, 0, 0, 0)
+
+
+PART_NAMES: dict[str, Sequence[str | None]] = {
+    "Month": (None, *(str(i) for i in range(1, 13))),
+    "Day": (None, *(str(i) for i in range(1, 32))),
+    "Hour": (None, *(str(i) for i in range(24))),
+    "Minute": (None, *(str(i) for i in range(60))),
+}
+assert all(len(PART_NAMES[part]) == count + 1 for part, count in DATETIME_PARTS.items())
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a message."""
+    names = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,107 @@
+"""What a column of a user's log holds: how often which value, and what its values can be read as."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+
+from eventmodel.coders import text_of
+from training.column import Column
+
+NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
+"""Words at the end of a column's name that say that its numbers name things."""
+FIRST_NAMING_WORDS = {"id", "ids", "code"}
+"""The same at its beginning."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The distinct values of a column and how often each occurs; blanks do not count."""
+
+    name: str
+    column: Column
+
+    @cached_property
+    def texts(self) -> list[str | None]:
+        """(U,) the values as text; None where blank or not readable as one."""
+        return [_text(value) for value in self.column.values]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Rows per text, most frequent first."""
+        pairs = zip(self.texts, self.column.counts(), strict=True)
+        known = [(text, count) for text, count in pairs if text is not None]
+        return dict(sorted(known, key=lambda pair: (-pair[1], pair[0])))
+
+    @property
+    def n(self) -> int:
+        """Rows that hold a value."""
+        return sum(self.counts.values())
+
+    @property
+    def repeats(self) -> float:
+        """Rows per distinct value."""
+        return self.n / max(len(self.counts), 1)
+
+    @cached_property
+    def datetimes(self) -> list[datetime | None]:
+        """(U,) the values as datetimes; None where they are none."""
+        return [_datetime(value) for value in self.column.values]
+
+    @cached_property
+    def is_zoned(self) -> bool:
+        """Whether most of its datetimes carry a zone."""
+        carries = [at.tzinfo is not None for at in self.datetimes if at is not None]
+        return sum(carries) * 2 > len(carries)
+
+    @cached_property
+    def datetime_share(self) -> float:
+        """Share of its values that are datetimes of one convention on zones."""
+        fits = [at is not None and (at.tzinfo is not None) == self.is_zoned for at in self.datetimes]
+        counts = np.array(self.column.counts())
+        return float(counts[fits].sum() / max(self.n, 1))
+
+    @cached_property
+    def numbers(self) -> dict[float, int]:
+        """Rows per finite number among its values, in rising order."""
+        found: dict[float, int] = {}
+        for text, count in self.counts.items():
+            with suppress(ValueError):
+                number = float(text)
+                if np.isfinite(number):
+                    found[number] = found.get(number, 0) + count
+        return dict(sorted(found.items()))
+
+    @property
+    def number_share(self) -> float:
+        """Share of its values that are finite numbers."""
+        return sum(self.numbers.values()) / max(self.n, 1)
+
+    @property
+    def names_things(self) -> bool:
+        """Whether the first or last word of its name says that its numbers are names, or zeros lead."""
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)]
+        says_so = bool(words) and (words[-1] in NAMING_WORDS or words[0] in FIRST_NAMING_WORDS)
+        return says_so or any(re.match(r"0\d", text) for text in self.counts)
+
+
+def _text(value: object) -> str | None:
+    try:
+        return text_of(value) if not isinstance(value, datetime) else value.isoformat()
+    except ValueError:
+        return None
+
+
+def _datetime(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    # bare digits parse as dates too, but are numbers far more often
+    if not isinstance(value, str) or value.isdecimal():
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
