@@ -96,7 +96,7 @@ class Codec:
             case NumberField():
                 return NumberCoder(field)
             case DatetimeField():
-                return DatetimeCoder(lambda value: found[1] if (found := self._read(value)) else None)
+                return DatetimeCoder(self._read_wall)
             case KeyField():
                 return KeyCoder()
 
@@ -248,6 +248,10 @@ class Codec:
         offset = local.utcoffset()
         assert offset is not None
         return Moment((aware - EPOCH) // timedelta(microseconds=1), int(offset.total_seconds()))
+
+    def _read_wall(self, value: object) -> datetime | None:
+        found = self._read(value)
+        return found[1] if found else None
 
     def _read(self, value: object) -> tuple[Moment, datetime] | None:
         """The moment and the wall-clock reading of a datetime value; None where it is blank."""

@@ -1,8 +1,13 @@
-"""HTTP as uvicorn speaks it, with bounds on a request's head, which nothing else of the server sees."""
+"""HTTP as uvicorn speaks it, but for what nothing else of the server sees.
+
+A request's head has bounds. An offer to go on in another protocol, as Java's client makes it, is not taken
+up, and the request is answered as if it had not been made; the parser below would drop its body.
+"""
 
 import asyncio
 from asyncio import TimerHandle
 
+import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -15,8 +20,8 @@ MOST_S = 30.0
 """From the opening of a connection, or the first byte of a later request, to the end of the head."""
 
 
-class BoundedHead(HttpToolsProtocol):
-    """Closes a connection whose next request's head is too large or too slow."""
+class PlainHttp(HttpToolsProtocol):
+    """HTTP/1 and nothing else; closes a connection whose next request's head is too large or too slow."""
 
     _timer: TimerHandle | None = None
     _size = 0
@@ -28,7 +33,13 @@ class BoundedHead(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have arrived; a head that they end has no bound but what arrives at once."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            hint = "Send HTTP/1.1; for TLS, put a proxy in front."
+            self._refuse(RequestError("not_http", "", "the bytes are no HTTP request", hint, 400))
+            return
         self._size += len(data)
         if self._timer is not None and self._size > MOST_BYTES and not self.transport.is_closing():
             message = f"the request's head is larger than {MOST_BYTES} bytes"
@@ -42,12 +53,32 @@ class BoundedHead(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It ends."""
         self._end()
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body ends."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has closed."""
         self._end()
         super().connection_lost(exc)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            method, rest = self.parser.get_method(), data[offer.args[0] :]
+            if method == b"CONNECT":
+                raise httptools.HttpParserError from None
+            # the same head once more, without the offer
+            line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
+            headers = [b"%s: %s" % header for header in map(_without_offer, self.headers) if header[1]]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            self._feed(b"\r\n".join((line, *headers, b"", b"")) + rest)
 
     def _begin(self) -> None:
         self._end()
@@ -71,6 +102,14 @@ class BoundedHead(HttpToolsProtocol):
         response.headers["connection"] = "close"
         self.transport.write(_bytes(response))
         self.transport.close()
+
+
+def _without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    name, value = header
+    if name == b"connection":
+        options = (option.strip() for option in value.split(b","))
+        value = b", ".join(option for option in options if option.lower() != b"upgrade")
+    return name, b"" if name == b"upgrade" else value
 
 
 def _bytes(response: Response) -> bytes:

@@ -32,7 +32,7 @@ from starlette.responses import Response
 from eventmodel.bundle import Bundle
 from server.admission import Room
 from server.handler import ModelClient, PredictHandler
-from server.head import BoundedHead
+from server.head import PlainHttp
 from server.logs import configure_logs
 from server.metrics import IN_FLIGHT, QUEUE_DEPTH, READY, RESTARTS
 from server.model_status import ModelStatus
@@ -177,7 +177,7 @@ class EventServer(LitServer):
             timeout_graceful_shutdown=math.ceil(self.settings.timeout_s + _GRACE_S),
             timeout_keep_alive=_KEEP_ALIVE_S,
             server_header=False,
-            http=BoundedHead,
+            http=PlainHttp,
             ws="none",
             **self._uvicorn_arguments,
         )

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server import head
-from server.head import MOST_BYTES, BoundedHead
+from server.head import MOST_BYTES, PlainHttp
 
 SECONDS = 0.3
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n"
@@ -29,7 +29,7 @@ def port() -> Iterator[int]:
     port, before = free_port(), head.MOST_S
     head.MOST_S = SECONDS
     app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
-    config = uvicorn.Config(app, port=port, http=BoundedHead, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, port=port, http=PlainHttp, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -98,3 +98,32 @@ def test_a_later_request_of_a_connection_has_the_same_bounds(port: int) -> None:
     received = exchange(port, GET + b"\r\n", GET)
     assert received.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 408" in received
+
+
+UPGRADE = b"host: here\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 60])
+def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(port: int, pieces: int) -> None:
+    sent = b"POST / HTTP/1.1\r\n" + UPGRADE + b"content-length: 4\r\n\r\nbody" + GET + b"connection: close\r\n\r\n"
+    size = -(-len(sent) // pieces)
+    parts = [sent[at : at + size] for at in range(0, len(sent), size)]
+    received = exchange(port, *parts, pause_s=0.002)
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert b"\r\n\r\nbodyHTTP" in received
+    assert received.endswith(b"nothing")
+
+
+def test_a_body_that_looks_like_a_request_is_a_body(port: int) -> None:
+    inner = GET + b"\r\n"
+    head = b"POST / HTTP/1.1\r\n" + UPGRADE + b"content-length: %d\r\n\r\n" % len(inner)
+    received = exchange(port, head, inner)
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert received.endswith(inner)
+
+
+@pytest.mark.parametrize("sent", [b"CONNECT here:80 HTTP/1.1\r\nhost: here\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"])
+def test_what_is_no_http_request_gets_the_error_that_every_error_is(port: int, sent: bytes) -> None:
+    status, _, body = exchange(port, sent).partition(b"\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["error"]["code"] == "not_http"
