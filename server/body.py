@@ -1,12 +1,22 @@
 """A request's body, read no further than the limit, and the document that it is."""
 
+from typing import NamedTuple
+
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from eventmodel.request.errors import RequestError
 
 
-async def read_document(request: Request, limit: int) -> object:
+class Document(NamedTuple):
+    """A body that is JSON."""
+
+    content: object
+    size: int
+    """Bytes."""
+
+
+async def read_document(request: Request, limit: int) -> Document:
     """What the body's JSON says.
 
     Args:
@@ -15,12 +25,11 @@ async def read_document(request: Request, limit: int) -> object:
     Raises:
         RequestError: as ``read_body``, 415 for a compressed body, and 422 for one that is not JSON.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
+    if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise RequestError("compressed", "Content-Encoding", "the body is compressed", "Send it as it is.", 415)
     body = await read_body(request, limit)
     try:
-        return orjson.loads(body)
+        return Document(orjson.loads(body), len(body))
     except orjson.JSONDecodeError as error:
         hint = "Send JSON in UTF-8."
         raise RequestError("not_json", "", f"the body is not JSON: {error}", hint) from None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from eventmodel.bundle import Bundle
+from eventmodel.bundle import Bundle, load_bundle
 from eventmodel.engine.backend import BackendName, DeviceName
 from eventmodel.engine.query import Answer, Query
 
@@ -34,10 +34,16 @@ def open_bundle_engine(
     """Open the bundle's own engine.
 
     Raises:
-        ValueError: the bundle or the machine lacks what the backend needs.
+        ValueError: the bundle or the machine lacks what the backend needs, or the directory has another bundle by now.
     """
     # Imported here: only the model process may load an inference library, and the metrics need their directory.
     from eventmodel.engine import open_engine
     from server.counted_engine import CountedEngine
 
-    return CountedEngine(open_engine(bundle, backend, device, threads, state_cache_mib * 2**20))
+    engine = CountedEngine(open_engine(bundle, backend, device, threads, state_cache_mib * 2**20))
+    # afterwards, so that what was opened is looked at: a process that replaces a dead one may find another model
+    if load_bundle(bundle.path) != bundle:
+        raise ValueError(
+            f"{bundle.path} is no longer the bundle {bundle.version} that this server began with; restart it"
+        )
+    return engine

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Generic, TypeVar
+
+from server.turns import Turns
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -17,12 +18,17 @@ class Together(Generic[A, R]):
 
     Args:
         do: results of some arguments, in their order.
-        most: arguments at once, so that the first one's caller does not wait for all too long.
+        most: arguments at once.
+        weigh: what doing it for an argument takes.
+        room: of such weight, at once, so that the event loop gets to its other work; a heavier argument is done alone.
     """
 
-    def __init__(self, do: Callable[[Sequence[A]], Sequence[R]], most: int) -> None:
-        self._do, self._most = do, most
-        self._waiting: dict[asyncio.Future[R], A] = {}
+    def __init__(
+        self, do: Callable[[Sequence[A]], Sequence[R]], most: int, weigh: Callable[[A], float], room: float
+    ) -> None:
+        self._do, self._most, self._weigh = do, most, weigh
+        self._turns = Turns(room)
+        self._waiting: dict[asyncio.Future[R], tuple[A, float]] = {}
 
     async def __call__(self, argument: A) -> R:
         """The argument's result; raises what doing it alone raises."""
@@ -30,17 +36,21 @@ class Together(Generic[A, R]):
         future = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._work)
-        self._waiting[future] = argument
+        self._waiting[future] = argument, self._weigh(argument)
         return await future
 
     def _work(self) -> None:
-        some = {future: self._waiting.pop(future) for future in list(islice(self._waiting, self._most))}
+        for future in [
+            future for future in self._waiting if future.done()
+        ]:  # cancelled: nobody waits for it any longer
+            del self._waiting[future]
+        if not self._waiting:
+            return
+        weights = ((future, weight) for future, (_, weight) in self._waiting.items())
+        some = {future: self._waiting.pop(future)[0] for future in self._turns.choose(weights, self._most)}
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._work)
-        for future in [future for future in some if future.done()]:  # cancelled: nobody waits for it any longer
-            del some[future]
-        if some:
-            self._settle(some)
+        self._settle(some)
 
     def _settle(self, some: dict["asyncio.Future[R]", A]) -> None:
         try:

@@ -8,6 +8,7 @@ from threading import Thread
 
 from server.metrics import DROPPED
 from server.transport import Cancel, Item, RequestQueue
+from server.turns import Turns
 
 BATCH_WORK = 4096
 """Events that one batch generates at most, but for a request that asks for more, which has a batch of its own.
@@ -39,7 +40,7 @@ class Waiting:
     def __init__(self, arrived: Arrived, beat: Callable[[], None]) -> None:
         self._arrived, self._beat = arrived, beat
         self._items: dict[int, Item] = {}
-        self._was_large = False
+        self._turns = Turns(BATCH_WORK)
 
     def next_batch(self, limit: int) -> list[Item]:
         """The requests that have waited longest, up to ``limit`` and ``BATCH_WORK``; waits where there is none.
@@ -58,21 +59,8 @@ class Waiting:
             if expired:
                 DROPPED.labels("expired").inc(len(expired))
             if self._items:
-                return [self._items.pop(uid) for uid in self._choose(limit)]
-
-    def _choose(self, limit: int) -> list[int]:
-        """Who is in the next batch. Of large requests and the others each has every second one, if both wait."""
-        oldest, item = next(iter(self._items.items()))
-        chosen, left = [], BATCH_WORK
-        if item.work <= BATCH_WORK or self._was_large:
-            for uid, item in self._items.items():
-                if item.work <= left:
-                    chosen.append(uid)
-                    left -= item.work
-                if len(chosen) == limit:
-                    break
-        self._was_large = not chosen
-        return chosen or [oldest]
+                works = ((uid, item.work) for uid, item in self._items.items())
+                return [self._items.pop(uid) for uid in self._turns.choose(works, limit)]
 
     def has_more(self) -> bool:
         """Whether there is something for the model to do at once."""

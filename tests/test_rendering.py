@@ -15,7 +15,7 @@ from eventmodel.bundle import Bundle
 from eventmodel.engine.query import Answer
 from eventmodel.request.distributions import rank
 from eventmodel.request.reader import read_request
-from eventmodel.request.rendering import plain, render, render_all
+from eventmodel.request.rendering import count_values, plain, render, render_all
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,16 @@ def test_the_surprise_of_the_impossible_is_null(bundle: Bundle) -> None:
     site = observed["categories"]["Site"]
     assert (site["probability"], site["surprise"]) == (0, None)
     assert observed["joint"] == {"log_probability": None, "surprise": None}
+
+
+@pytest.mark.parametrize("asked", [{}, {"top_k": "all", "horizon": 4}, {"sampling": {"num_samples": 3}, "horizon": 2}])
+def test_the_values_of_an_answer_are_counted_before_it_is_rendered(bundle: Bundle, asked: dict[str, Any]) -> None:
+    asked = {"allowed": {}, "categories": None} | asked
+    body, _ = answered(bundle, **asked)
+    listed = sum(len(category["top"]) for event in body["events"] for category in event["categories"].values())
+    events = sum(len(rollout["events"]) for rollout in body.get("rollouts", [body]))
+    counted = count_values(bundle, read_request(example() | asked, bundle))
+    assert counted == listed + events * len(bundle.schema.fields)
 
 
 def test_the_answer_names_model_focus_and_now(bundle: Bundle, tmp_path: Path) -> None:

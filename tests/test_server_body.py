@@ -21,7 +21,7 @@ def read(*chunks: bytes) -> object:
     async def receive() -> Any:
         return next(messages, {"type": "http.request", "body": b"", "more_body": False})
 
-    return asyncio.run(read_document(Request({"type": "http", "headers": []}, receive), LIMIT))
+    return asyncio.run(read_document(Request({"type": "http", "headers": []}, receive), LIMIT)).content
 
 
 def test_a_document_may_come_in_pieces() -> None:

@@ -21,11 +21,11 @@ class Doubling:
         return [2 * number for number in numbers]
 
 
-def results(doubling: Doubling, *numbers: int, most: int = 100) -> list[object]:
+def results(doubling: Doubling, *numbers: int, most: int = 100, room: int = 1000) -> list[object]:
     """Of calls that come in together; errors as their text."""
 
     async def ask() -> list[int | BaseException]:
-        together = Together(doubling, most)
+        together = Together(doubling, most, abs, room)
         return await asyncio.gather(*(together(number) for number in numbers), return_exceptions=True)
 
     return [str(result) if isinstance(result, BaseException) else result for result in asyncio.run(ask())]
@@ -47,6 +47,18 @@ def test_no_more_are_done_at_once_than_the_limit() -> None:
     assert doubling.sizes == [2, 2, 1]
 
 
+def test_no_more_is_done_at_once_than_there_is_room_for() -> None:
+    doubling = Doubling()
+    assert results(doubling, 3, 4, 3, 2, room=7) == [6, 8, 6, 4]
+    assert doubling.sizes == [2, 2]
+
+
+def test_what_is_heavier_than_a_turn_is_done_alone_and_the_others_in_between() -> None:
+    doubling = Doubling()
+    results(doubling, 9, 9, 9, 1, 1, room=7)
+    assert doubling.sizes == [1, 2, 1, 1]
+
+
 def test_only_the_culprit_of_a_failure_gets_the_error() -> None:
     assert results(Doubling(), 1, -2, 3) == [2, "-2 is negative", 6]
 
@@ -55,7 +67,7 @@ def test_what_comes_in_later_is_not_waited_for() -> None:
     doubling = Doubling()
 
     async def ask() -> list[int]:
-        together = Together(doubling, 100)
+        together = Together(doubling, 100, abs, 1000)
         return [await together(1), await together(2)]
 
     assert asyncio.run(ask()) == [2, 4]
@@ -66,7 +78,7 @@ def test_a_caller_that_gives_up_is_left_out() -> None:
     doubling = Doubling()
 
     async def ask() -> int:
-        together = Together(doubling, 100)
+        together = Together(doubling, 100, abs, 1000)
         impatient = asyncio.create_task(together(1))
         patient = asyncio.create_task(together(2))
         await asyncio.sleep(0)

@@ -43,6 +43,13 @@ def render_all(bundle: Bundle, answered: Sequence[Answered]) -> list[dict[str, A
     return [bodies[at] for at in range(len(answered))]
 
 
+def count_values(bundle: Bundle, request: PredictRequest) -> int:
+    """How many values an answer to this holds at most, which is what the time to render it grows with."""
+    sizes = [bundle.codec.sizes[c] - 1 for c in request.categories]
+    listed = sum(sizes) if request.top_k is None else sum(min(size, request.top_k) for size in sizes)
+    return request.query.horizon * (listed + request.query.n_rollouts * len(bundle.schema.fields))
+
+
 def _render(bundle: Bundle, request: PredictRequest, answer: Answer, listed: Listed) -> dict[str, Any]:
     codec, schema = bundle.codec, bundle.schema
     sampled = request.query.sampling is not None
