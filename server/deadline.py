@@ -6,14 +6,14 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventmodel.request.errors import RequestError
-from server.errors import error_response, timed_out
+from server.errors import body_too_slow, error_response, timed_out
 
 HEADER = "x-request-timeout"
 """Seconds that the sender waits, from the first byte of the request; at most the server's own timeout."""
 
 
 class Deadline:
-    """ASGI middleware that answers 504 where nothing was answered in time; it covers the receiving too.
+    """ASGI middleware that answers 504 where nothing was answered in time, and 408 where not all was sent.
 
     The deadline stands in the scope, on the clock ``time.monotonic()``: the model process drops what is late.
     """
@@ -32,7 +32,15 @@ class Deadline:
             await error_response(error)(scope, receive, send)
             return
         scope["deadline"] = time.monotonic() + seconds
-        started = False
+        started = is_receiving = is_whole = False
+
+        async def listen() -> Message:
+            nonlocal is_receiving, is_whole
+            is_receiving = True
+            message = await receive()
+            is_receiving = False
+            is_whole = not message.get("more_body", False)
+            return message
 
         async def watch(message: Message) -> None:
             nonlocal started
@@ -41,11 +49,12 @@ class Deadline:
 
         try:
             async with asyncio.timeout(seconds):
-                await self.app(scope, receive, watch)
+                await self.app(scope, listen, watch)
         except TimeoutError:
             if started:
                 raise
-            await error_response(timed_out())(scope, receive, send)
+            late = body_too_slow() if is_receiving and not is_whole else timed_out()
+            await error_response(late)(scope, receive, send)
 
     def _seconds(self, scope: Scope) -> float:
         sent = next((value for name, value in scope["headers"] if name == HEADER.encode()), None)

@@ -15,7 +15,7 @@ def error_response(error: RequestError) -> Response:
     """The one shape that every error has, whoever raised it."""
     body = {"error": {"code": error.code, "loc": error.loc, "message": error.message, "hint": error.hint}}
     headers = {ERROR_CODE_HEADER: error.code}
-    if error.status == 413:
+    if error.status in (408, 413):
         headers["connection"] = "close"  # or the rest of the body would still be received
     if error.status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
@@ -50,3 +50,8 @@ def queue_full() -> RequestError:
 def timed_out() -> RequestError:
     """The error of a request that nobody answered in time."""
     return RequestError("timeout", "", "the request was not answered in time", "Send it again later.", 504)
+
+
+def body_too_slow() -> RequestError:
+    """The error of a request of which not all had arrived in time."""
+    return RequestError("body_too_slow", "", "the body had not arrived in time", "Send all of it at once.", 408)

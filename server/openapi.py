@@ -30,6 +30,7 @@ _ERRORS = {
     "422": "The request is wrong at the place that loc names.",
     "500": "The model failed on this request.",
     "503": "As many requests wait as may.",
+    "408": "The body had not arrived in time.",
     "504": "The request was not answered in time.",
 }
 _UNAUTHORIZED = {"401": "No key, or not the right one."}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
-_STOP = (signal.SIGTERM, signal.SIGINT)
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM do what Ctrl-C does: LitServe finishes its work on a KeyboardInterrupt only."""
+    """Let SIGTERM, and a terminal that closes, do what Ctrl-C does: LitServe ends well on a KeyboardInterrupt only."""
 
     def stop(signal_number: int, frame: object) -> None:
         for number in _STOP:
@@ -40,9 +40,10 @@ def uninterrupted() -> Iterator[None]:
 def begin_child() -> None:
     """Leave it to the main process to end this one: by SIGTERM, or, on Linux, by its own death.
 
-    Ctrl-C reaches all processes of a terminal; the main one stops the others, in their order.
+    Ctrl-C, and a terminal's end, reach all of its processes; the main one stops the others, in their order.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has inherited the main one's
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

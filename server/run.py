@@ -11,17 +11,18 @@ from pydantic import ValidationError
 
 from eventmodel.bundle import load_bundle
 from eventmodel.engine.opening import check_backend
-from eventmodel.schema import explain
 from server.engine import OpenEngine, open_bundle_engine
 from server.logs import configure_logs
 from server.metrics_directory import metrics_directory
 from server.processes import stop_on_signals
-from server.settings import Settings, read_settings
+from server.settings import Settings, explain_settings, misspelt_variables, read_settings
 
 logger = logging.getLogger("eventmodel")
 
 _LONGEST_DIRECTORY = 70
 """Of the 107 bytes that a socket's path may have, the server's own part takes the rest."""
+_ROOM = 131_072
+"""Bytes in that directory that a process's counters may take."""
 WRONG_USE = 2
 """Exit status where the command line, the bundle or the port is at fault; 1 is a server that failed."""
 
@@ -31,9 +32,8 @@ def main() -> int:
     try:
         settings = read_settings()
     except ValidationError as error:
-        print(
-            f"error: these settings do not work:\n{explain(error)}\nSee python -m server.run --help.", file=sys.stderr
-        )
+        reason = explain_settings(error)
+        print(f"error: these settings do not work:\n{reason}\nSee python -m server.run --help.", file=sys.stderr)
         return WRONG_USE
     open_engine = partial(
         open_bundle_engine,
@@ -55,11 +55,13 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
         The exit status.
     """
     configure_logs(settings)
+    if unknown := misspelt_variables(os.environ):
+        logger.warning("No settings, and so without effect: %s.", ", ".join(unknown))
     try:
         bundle = load_bundle(settings.bundle)
         check_backend(bundle, settings.backend)
         _check_port(settings)
-        _check_temporary_directory()
+        _check_temporary_directory(settings)
     except ValueError as error:
         return _complain(str(error))
     with metrics_directory():
@@ -96,9 +98,18 @@ def _check_port(settings: Settings) -> None:
             raise ValueError(f"{reason}; choose another with --port") from None
 
 
-def _check_temporary_directory() -> None:
-    """The address of a local socket is a path, and a short one."""
-    directory = tempfile.gettempdir()
+def _check_temporary_directory(settings: Settings) -> None:
+    """The address of a local socket is a path, and a short one; counters are files that are written as memory is.
+
+    Where there is no room for these, the system ends whoever writes, without a word.
+    """
+    try:
+        directory = tempfile.gettempdir()
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, _ROOM * (2 + settings.http_processes))
+    except OSError as error:
+        reason = f"there is no room for temporary files ({error.strerror})"
+        raise ValueError(f"{reason}; make some, or name another directory in TMPDIR") from None
     if len(os.fsencode(directory)) > _LONGEST_DIRECTORY:
         reason = f"the directory for temporary files, {directory}, is longer than {_LONGEST_DIRECTORY} bytes"
         raise ValueError(f"{reason}, too long for the sockets in it; name another in TMPDIR")

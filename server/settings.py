@@ -1,12 +1,18 @@
 """The server's settings: one list for flags, environment variables and the documentation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from eventmodel.engine.backend import BackendName, DeviceName
+from eventmodel.quoted import quoted
+
+PREFIX = "EVENTMODEL_"
+MOST_S = 1e6
+"""Of a time, which clocks and timers can still count; eleven days."""
 
 
 class Settings(BaseSettings):
@@ -16,7 +22,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="EVENTMODEL_",
+        env_prefix=PREFIX,
         frozen=True,
         cli_prog_name="python -m server.run",
         cli_kebab_case=True,
@@ -49,12 +55,12 @@ class Settings(BaseSettings):
     in a second; bodies take at most this many times --max-body-bytes of memory."""
     max_body_bytes: int = Field(default=4_194_304, ge=1)
     """Largest request body; a larger one gets 413."""
-    timeout_s: float = Field(default=30, gt=0)
+    timeout_s: float = Field(default=30, gt=0, le=MOST_S)
     """Seconds from a request's first byte to its answer; then it gets 504. The header
     X-Request-Timeout asks for less."""
-    stuck_after_s: float = Field(default=60, gt=0)
+    stuck_after_s: float = Field(default=60, gt=0, le=MOST_S)
     """Seconds that one step of a batch may take; a model process that takes longer is replaced."""
-    shutdown_delay_s: float = Field(default=1, ge=0)
+    shutdown_delay_s: float = Field(default=1, ge=0, le=MOST_S)
     """Seconds after SIGTERM in which /ready says 503 and requests are still taken: the time that load
     balancers need to notice."""
     api_key: SecretStr | None = Field(default=None, min_length=1)
@@ -78,3 +84,19 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
         SystemExit: an unknown flag, or --help.
     """
     return CliApp.run(Settings, cli_args=arguments)
+
+
+def explain_settings(error: ValidationError) -> str:
+    """What is wrong with which setting, a line each; a key is not shown."""
+    lines = []
+    for fault in error.errors():
+        name = str(fault["loc"][0])
+        given = "" if name == "api_key" or fault["type"] == "missing" else f", not {quoted(fault['input'])}"
+        lines.append(f"--{name.replace('_', '-')}, or {PREFIX}{name.upper()}: {fault['msg']}{given}")
+    return "\n".join(lines)
+
+
+def misspelt_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables with the settings' prefix that are no settings."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)

@@ -135,6 +135,7 @@ def request(kind: str = "in", minute: int = 0) -> dict[str, Any]:
     return {"streams": {"Worker": [{"id": "ann", "events": [event(minute, Kind=kind)]}]}}
 
 
-def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A server that ends by itself."""
-    return subprocess.run([*PROGRAM, *flags], capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=60)
+def run(*flags: str, within: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    """A server that ends by itself; ``within`` is a program that runs it."""
+    command = [*within, *PROGRAM, *flags]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=60)

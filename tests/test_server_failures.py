@@ -128,9 +128,10 @@ def test_an_expired_request_gets_504_and_never_reaches_the_model(server: Server)
 def test_the_default_deadline_covers_the_model_and_the_body(bundle: Path, tmp_path: Path) -> None:
     with started(bundle, tmp_path / "server.log", "--timeout-s", "0.5") as hasty:
         assert hasty.post(request("sleep")).status_code == 504
+        assert hasty.client.get("/live").status_code == 200
         with socket.create_connection(("127.0.0.1", hasty.port), timeout=5) as connection:
             connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 504")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize("header", ["soon", "0", "-1", "nan", ""])

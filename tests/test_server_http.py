@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -220,6 +221,17 @@ def test_a_busy_port_is_said_in_one_line(server: Server, bundle: Path) -> None:
     done = run("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(server.port))
     assert done.returncode == 2
     assert "--port" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a file system")
+@pytest.mark.parametrize("kib", [4, 64, 200])
+def test_no_room_for_temporary_files_is_said_in_one_line(bundle: Path, tmp_path: Path, kib: int) -> None:
+    small = f"mount -t tmpfs -o size={kib}k none {tmp_path}"
+    command = ["unshare", "--mount", "sh", "-c", f'{small} && exec "$@"', "sh"]
+    done = run("--bundle", str(bundle), within=command, TMPDIR=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no room for temporary files")
     assert done.stderr.count("\n") == 1
 
 

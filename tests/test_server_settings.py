@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, read_settings
+from server.settings import Settings, explain_settings, misspelt_variables, read_settings
 
 
 def test_a_flag_wins_over_the_environment_which_wins_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +19,8 @@ def test_a_flag_wins_over_the_environment_which_wins_over_the_default(monkeypatc
         [],
         ["--bundle", "b", "--port", "80"],
         ["--bundle", "b", "--backend", "tensorflow"],
+        ["--bundle", "b", "--timeout-s", "inf"],
+        ["--bundle", "b", "--shutdown-delay-s", "inf"],
         ["--bundle", "b", "--api-key", ""],  # it would let everybody in
     ],
 )
@@ -36,3 +38,27 @@ def test_a_misspelt_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_setting_is_documented() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_what_is_wrong_names_the_setting_both_ways_and_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTMODEL_PORT", "eighty")
+    monkeypatch.setenv("EVENTMODEL_API_KEY", "")
+    with pytest.raises(ValidationError) as caught:
+        read_settings([])
+    bundle, port, key = explain_settings(caught.value).splitlines()
+    assert bundle == "--bundle, or EVENTMODEL_BUNDLE: Field required"
+    assert port.startswith("--port, or EVENTMODEL_PORT: ")
+    assert port.endswith(", not 'eighty'")
+    assert key.startswith("--api-key, or EVENTMODEL_API_KEY: ")
+
+
+def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTMODEL_API_KEY", "")
+    with pytest.raises(ValidationError) as caught:
+        read_settings(["--bundle", "b"])
+    assert "''" not in explain_settings(caught.value)
+
+
+def test_a_variable_that_is_no_setting_is_found() -> None:
+    environment = {"EVENTMODEL_MAX_QUEU": "5", "EVENTMODEL_MAX_QUEUE": "5", "eventmodel_port": "8000", "HOME": "/"}
+    assert misspelt_variables(environment) == ["EVENTMODEL_MAX_QUEU"]

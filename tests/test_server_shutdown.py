@@ -82,12 +82,15 @@ def test_the_same_as_process_1_of_a_container(bundle: Path, tmp_path: Path) -> N
         assert is_gone(pids)
 
 
-def test_ctrl_c_in_a_terminal_ends_all_processes_without_a_traceback(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_in_a_terminal_and_its_end_end_all_processes_without_a_traceback(
+    bundle: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     with started(bundle, tmp_path / "server.log") as server:
         pids = descendants(server.process.pid)
         with in_flight(server) as statuses:
             for pid in pids:  # a terminal sends it to all
-                os.kill(pid, signal.SIGINT)
+                os.kill(pid, number)
         assert statuses == [200] * N
         assert server.process.wait(10) == 0
         assert is_gone(pids)
