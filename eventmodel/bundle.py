@@ -16,7 +16,7 @@ from eventmodel.schema import Schema
 FORMAT = Format(
     "a bundle",
     name="event model bundle",
-    version=4,
+    version=5,
     file="bundle.json",
     instead="make one with python -m export.run",
     again="export it again",

@@ -24,7 +24,7 @@ from eventmodel.schema import Schema
 FORMAT = Format(
     "a checkpoint",
     name="event model checkpoint",
-    version=3,
+    version=4,
     file="meta.json",
     instead="name a directory like RUN/best",
     again="use an earlier checkpoint, or the version of this program that wrote it",

@@ -52,10 +52,10 @@ class EventModel(nn.Module):
         row_offset = table_rows(schema, sizes)
         d_model = config.d_model
         self.events = EventEncoder(d_model, schema.categories, sizes, row_offset, config.dropout)
-        self.streams = nn.ModuleDict()
-        for s in schema.streams:
-            # not as an item: there a stream may not have the name of a method, as "items" or "values"
-            self.streams._modules[s.name] = StreamEncoder(config, s.history_length(config.context_length))
+        # by number: a module's child may not have the name of one of its methods, which a stream may have
+        self.streams = nn.ModuleList(
+            StreamEncoder(config, s.history_length(config.context_length)) for s in schema.streams
+        )
         self.predictor = EventPredictor(config)
         self.heads = Heads(d_model, schema.categories, sizes, config.plain)
 
@@ -102,7 +102,8 @@ class EventModel(nn.Module):
 
     def encode(self, stream: str, batch: StreamBatch) -> Tensor:
         """States (E, D) of one kind's histories: the vector at the last real event."""
-        states: Tensor = self.streams[stream](self.events(batch.ids, batch.gap, batch.weekday), batch.length)
+        encoder = self.streams[self.schema.stream_index(stream)]
+        states: Tensor = encoder(self.events(batch.ids, batch.gap, batch.weekday), batch.length)
         return states
 
     def decode(self, states: Tensor, memory: MemoryBatch, sequence: SequenceBatch) -> Decoded:
@@ -182,8 +183,8 @@ class EventModel(nn.Module):
         *histories, sequence = (v.unflatten(0, shape) for v, shape in zip(vectors, shapes, strict=True))
         states = torch.cat(
             [
-                self.streams[stream.name](events, reads.length, reads.history)
-                for stream, events, reads in zip(self.schema.streams, histories, batch.reads, strict=True)
+                encoder(events, reads.length, reads.history)
+                for encoder, events, reads in zip(self.streams, histories, batch.reads, strict=True)
             ]
         )
         return self._decode(states, batch.memory, batch.sequence, sequence)

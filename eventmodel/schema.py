@@ -196,10 +196,9 @@ class Schema(_Strict):
         """The stream whose entity's future is predicted."""
         return self.stream_by_name[self.focus]
 
-    @cached_property
-    def focus_index(self) -> int:
-        """The number of the focus stream among the streams."""
-        return self.streams.index(self.focus_stream)
+    def stream_index(self, name: str) -> int:
+        """The number of a stream among the streams."""
+        return list(self.stream_by_name).index(name)
 
     @cached_property
     def categories(self) -> tuple[Category, ...]:

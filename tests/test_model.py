@@ -1,6 +1,7 @@
 """The network: causality, padding, states, masks."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from eventmodel.encoder import EventEncoder
 from eventmodel.event_log import EventLog
 from eventmodel.model import EventModel
 from eventmodel.schema import Schema
+from export.graphs import artefacts
+from export.parity import largest_difference
+from export.tolerance import TOLERANCE
 from training.prefetch import to_tensors
 from training.sampling import Sampler
 
@@ -195,7 +199,7 @@ def test_batch_neighbours_never_change_a_prediction(model: EventModel, small_log
 
 def test_a_state_is_the_vector_at_the_last_real_event(model: EventModel, small_log: EventLog) -> None:
     stream = sample(small_log)[0].streams[0]
-    encoder = model.streams["Actor"]
+    encoder = model.streams[0]
     events = model.events(stream.ids, stream.gap, stream.weekday)
     x = torch.cat((encoder.start.expand(len(events), 1, -1), events), 1)
     for block in encoder.blocks:
@@ -275,11 +279,10 @@ def test_the_plain_design_has_independent_heads_that_read_and_copy_no_event(smal
     assert torch.sigmoid(alone.copy_gate).max() == 0
 
 
-@pytest.mark.parametrize("name", ["items", "values", "type", "train", "parameters"])
-def test_a_stream_may_have_the_name_of_a_method(tiny_schema: Schema, name: str) -> None:
+@pytest.mark.parametrize("name", ["items", "forward", "training", "parameters"])
+def test_a_stream_may_have_the_name_of_a_method_and_is_exported(tiny_schema: Schema, name: str, tmp_path: Path) -> None:
     stream = tiny_schema.streams[0].model_copy(update={"name": name})
-    schema = tiny_schema.model_copy(update={"streams": (stream,), "focus": name})
-    model = EventModel(CONFIG, Codec(schema, dict.fromkeys(schema.vocabularies, ("a",))))
-    assert any(key.startswith(f"streams.{name}.") for key in model.state_dict())
-    model.load_state_dict(model.state_dict())
-    assert list(model.streams) == [name]
+    schema = Schema.model_validate(tiny_schema.model_dump() | {"streams": [stream.model_dump()], "focus": name})
+    model = EventModel(CONFIG, Codec(schema, dict.fromkeys(schema.vocabularies, ("a",)))).train().eval()
+    encode = next(artefact for artefact in artefacts(model) if artefact.name == f"encode_{name}")
+    assert largest_difference(encode, "torchscript", encode.write("torchscript", tmp_path)) < TOLERANCE

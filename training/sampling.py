@@ -201,7 +201,7 @@ class Sampler:
         target = np.where(target < self.end, target, -1)  # nothing of the next part of the log
         decoder = decoder_inputs(
             states,
-            focus=log.schema.focus_index,
+            focus=log.schema.stream_index(log.schema.focus),
             past=np.where(past >= 0, index.rows[past], -1),
             now=nows.timestamp,
             now_utc_offset=log.events.utc_offset[nows.last_row],  # clocks may have changed since the focus's last event

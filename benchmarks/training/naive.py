@@ -110,7 +110,7 @@ class NaiveSamples(Dataset[Sample]):
 
     def _focus_slot(self) -> int:
         schema = self.log.schema
-        kind = schema.focus_index
+        kind = schema.stream_index(schema.focus)
         return sum(stream.max_entities for stream in schema.streams[:kind])
 
 

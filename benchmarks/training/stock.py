@@ -14,8 +14,8 @@ from eventmodel.predictor import KVCache
 def use_stock_modules(model: EventModel) -> None:
     """Replace the stream encoders and the event predictor."""
     config = model.config
-    model.streams = nn.ModuleDict(
-        {s.name: StockEncoder(config, s.history_length(config.context_length)) for s in model.schema.streams}
+    model.streams = nn.ModuleList(
+        StockEncoder(config, s.history_length(config.context_length)) for s in model.schema.streams
     )
     model.predictor = StockPredictor(config)  # type: ignore[assignment]
 

@@ -45,7 +45,7 @@ class Engine:
         self._calendar = Calendar(codec, months)
         schema = codec.schema
         self._starts = np.cumsum((0, *codec.sizes))  # (C + 1,)
-        self._focus = schema.focus_index
+        self._focus = schema.stream_index(schema.focus)
         # a future event has a time: the categories of the ordering datetime are never unknown
         self._possible = np.ones(self._starts[-1], bool)
         self._possible[[self._starts[i] for i, c in enumerate(schema.categories) if c.field == schema.order_by]] = False

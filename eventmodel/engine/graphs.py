@@ -233,7 +233,7 @@ class NucleusGraph(ChainGraph):
 
 def graphs_of(model: EventModel) -> dict[str, nn.Module]:
     """All graphs of a model by name, as backends and bundles know them."""
-    graphs: dict[str, nn.Module] = {f"encode_{name}": EncodeGraph(model, name) for name in model.streams}
+    graphs: dict[str, nn.Module] = {f"encode_{name}": EncodeGraph(model, name) for name in model.schema.stream_by_name}
     graphs |= {
         "decode": DecodeGraph(model),
         "step": StepGraph(model),

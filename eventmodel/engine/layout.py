@@ -29,7 +29,7 @@ def lay_out(
 
     streams = []
     past = np.full((len(queries), config.focus_events), -1)
-    focus = schema.focus_index
+    focus = schema.stream_index(schema.focus)
     for kind, stream in enumerate(schema.streams):
         of_kind = np.flatnonzero(kinds == kind)
         length, end, count = lengths[of_kind], ends[of_kind], counts[:, kind]
