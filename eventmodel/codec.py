@@ -14,9 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from eventmodel.calendar import nearest_wall
-from eventmodel.coders import PART_NAMES, DatetimeCoder, IdCoder, KeyCoder, NumberCoder, kind_of
+from eventmodel.coders import PART_NAMES, DatetimeCoder, IdCoder, KeyCoder, NumberCoder, is_blank, time_of
 from eventmodel.iso import read_walls
-from eventmodel.quoted import quoted
 from eventmodel.schema import (
     AnyField,
     DatetimeField,
@@ -177,7 +176,7 @@ class Codec:
                 found[place, row] = coder.encode(column[row])[0]
             except ValueError as error:
                 raise EncodeError(row, name, str(error)) from None
-            unknown[row, self._first[name]] = found[place, row] == 0
+            unknown[row, self._first[name]] = found[place, row] == 0 and not is_blank(column[row])
         ids[:, [self._first[name] for name, _, _ in given]] = found.T
         return unknown
 
@@ -255,31 +254,25 @@ class Codec:
 
     def _read(self, value: object) -> tuple[Moment, datetime] | None:
         """The moment and the wall-clock reading of a datetime value; None where it is blank."""
-        if value is None or value == "":
+        at = time_of(value)
+        if at is None:
             return None
-        if isinstance(value, str):
-            try:
-                value = datetime.fromisoformat(value)
-            except ValueError:
-                raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None
-        if not isinstance(value, datetime):
-            raise ValueError(f"expected an ISO 8601 datetime like 2026-01-29T08:00:00, not {kind_of(value)}")
         if self._zone is None:
-            if value.tzinfo is not None:
+            if at.tzinfo is not None:
                 raise ValueError(
-                    f"{value.isoformat()} carries a zone, but schema {self.schema.name!r} is in local wall time; "
+                    f"{at.isoformat()} carries a zone, but schema {self.schema.name!r} is in local wall time; "
                     "send the wall time without an offset"
                 )
-            return self.at_wall(value), value
-        if value.tzinfo is None:
+            return self.at_wall(at), at
+        if at.tzinfo is None:
             raise ValueError(
-                f"{value.isoformat()} carries no zone, but schema {self.schema.name!r} is zoned; "
+                f"{at.isoformat()} carries no zone, but schema {self.schema.name!r} is zoned; "
                 "send an offset, as in 2026-01-29T08:00:00+01:00"
             )
         try:
-            moment = self._zoned(value)
+            moment = self._zoned(at)
         except OverflowError:
-            raise ValueError(f"{value.isoformat()} is outside the years 1 to 9999 in UTC") from None
+            raise ValueError(f"{at.isoformat()} is outside the years 1 to 9999 in UTC") from None
         return moment, moment.wall
 
     # --- ids to records -------------------------------------------------------------

@@ -1,15 +1,23 @@
 """One field's values to ids: by name, by bucket, or by the parts of a datetime."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import repeat
+from math import isfinite
 
 import numpy as np
 
 from eventmodel.calendar import datetime_ids
 from eventmodel.quoted import quoted
 from eventmodel.schema import DATETIME_PARTS, NumberField
+
+
+def is_blank(value: object) -> bool:
+    """Whether nothing is given: None, no text, or what tables have in such places, a number or a time that is none."""
+    if isinstance(value, float | np.floating | Decimal | datetime | np.datetime64):
+        return bool(value != value)
+    return value is None or value == ""
 
 
 def text_of(value: object) -> str | None:
@@ -20,16 +28,18 @@ def text_of(value: object) -> str | None:
     """
     if isinstance(value, str):
         return value or None
-    if value is None:
+    if is_blank(value):
         return None
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, int | np.integer):
         return str(int(value))
-    if isinstance(value, float | np.floating):
-        if not np.isfinite(value):
+    if isinstance(value, float | np.floating | Decimal):
+        if not isfinite(value):
             raise ValueError(f"{value} is not a name; send a string, or leave the field out")
-        return str(int(value)) if value == int(value) else repr(float(value))
+        if value == int(value):  # 1042.00 names the same thing as 1042
+            return str(int(value))
+        return f"{value.normalize():f}" if isinstance(value, Decimal) else repr(float(value))
     raise ValueError(f"expected a string or a number, not {kind_of(value)}")
 
 
@@ -69,7 +79,7 @@ class NumberCoder:
         self._labels = {label: id_ for id_, label in enumerate(field.labels, start=1)}
 
     def encode(self, value: object) -> tuple[int]:
-        if value is None or value == "":
+        if is_blank(value):
             return (0,)
         if isinstance(value, str) and value in self._labels:
             return (self._labels[value],)
@@ -126,6 +136,28 @@ PART_NAMES: dict[str, Sequence[str | None]] = {
     "Minute": (None, *(str(i) for i in range(60))),
 }
 assert all(len(PART_NAMES[part]) == count + 1 for part, count in DATETIME_PARTS.items())
+
+
+def time_of(value: object) -> datetime | None:
+    """A datetime as text, as a date or as itself; None where it is blank.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if is_blank(value):
+        return None
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        raise ValueError(f"expected an ISO 8601 datetime like 2026-01-29T08:00:00, not {kind_of(value)}")
+    return value
 
 
 def kind_of(value: object) -> str:

@@ -181,8 +181,16 @@ def test_a_row_with_two_faults_is_refused_once_and_says_both(tiny_schema):
 
 
 def test_a_key_that_cannot_be_read_is_refused(tiny_schema):
-    _, report = prepare(frame_of(9, Case=[1.5] * 8 + [float("nan")]), tiny_schema)
+    _, report = prepare(frame_of(9, Case=[1.5] * 8 + [float("inf")]), tiny_schema)
     assert report.refused.select("line", "field").rows() == [(10, "Case")]
+
+
+def test_a_number_that_is_none_is_a_blank(tiny_schema):
+    nothing = float("nan")
+    log, report = prepare(frame_of(9, Site=[7.0] * 8 + [nothing], Hours=[nothing] + [1.0] * 8), tiny_schema)
+    assert names_of(log, "Site") == ["7"] * 8 + [None]
+    assert names_of(log, "Hours")[0] is None
+    assert report.refused.is_empty()
 
 
 def test_a_refused_row_is_in_no_vocabulary(tiny_schema):

@@ -78,11 +78,6 @@ def test_a_long_value_is_read_beside_a_blank_at_the_end_of_a_line(tmp_path):
     assert read_table(tmp_path / "events.csv")["b"].to_list() == [None, "3"]
 
 
-def test_a_number_of_a_parquet_file_that_is_none_is_a_blank(tmp_path):
-    pl.DataFrame({"a": [1.5, float("nan")]}).write_parquet(tmp_path / "events.parquet")
-    assert read_table(tmp_path / "events.parquet")["a"].to_list() == [1.5, None]
-
-
 def test_a_broken_parquet_file_is_named(tmp_path):
     (tmp_path / "events.parquet").write_text("PAR1", "utf-8")
     with pytest.raises(ValueError, match=r"events\.parquet cannot be read as parquet"):

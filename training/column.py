@@ -19,7 +19,7 @@ class Column:
     @classmethod
     def of(cls, series: pl.Series) -> "Column":
         """The column of a polars series; values keep the order in which they first occur."""
-        series = _plain(series).alias("value")
+        series = series.alias("value")
         distinct = series.unique(maintain_order=True).to_frame().with_row_index("code")
         coded = series.to_frame().join(distinct, on="value", how="left", nulls_equal=True, maintain_order="left")
         return cls(distinct["value"].to_list(), coded["code"].to_numpy().astype(np.int64))
@@ -42,13 +42,3 @@ class Column:
             except ValueError as error:
                 reasons[code] = str(error)
         return table[self.codes], reasons
-
-
-def _plain(series: pl.Series) -> pl.Series:
-    """Column types of Parquet that the codec does not know, as ones that it does."""
-    if series.dtype == pl.Date:
-        return series.cast(pl.Datetime("us"))
-    if series.dtype.is_decimal():
-        text = series.cast(pl.String)  # 1042.00 names the same thing as 1042
-        return text.str.replace(r"^(-?\d+\.\d*?)0+$", "$1").str.strip_chars_end(".")
-    return series

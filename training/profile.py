@@ -3,12 +3,12 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 
 import numpy as np
 
-from eventmodel.coders import text_of
+from eventmodel.coders import is_blank, text_of, time_of
 from training.column import Column
 
 NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
@@ -90,18 +90,16 @@ class Profile:
 
 def _text(value: object) -> str | None:
     try:
-        return text_of(value) if not isinstance(value, datetime) else value.isoformat()
+        return value.isoformat() if isinstance(value, date) and not is_blank(value) else text_of(value)
     except ValueError:
         return None
 
 
 def _datetime(value: object) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
     # bare digits parse as dates too, but are numbers far more often
-    if not isinstance(value, str) or value.isdecimal():
+    if isinstance(value, str) and value.isdecimal():
         return None
     try:
-        return datetime.fromisoformat(value)
+        return time_of(value)
     except ValueError:
         return None

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 import polars as pl
-import polars.selectors as cs
 import zstandard
 
 HEADER_LINES = 1
@@ -121,7 +120,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         raise FileNotFoundError(f"{path} is not a file; give a .csv or .parquet file")
     source = path.absolute()  # what looks like the address of a web page is a file as well
     if suffix == ".parquet":
-        return pl.scan_parquet(source, glob=False).with_columns(cs.float().fill_nan(None))  # a blank, as pandas has it
+        return pl.scan_parquet(source, glob=False)
     return pl.scan_csv(source, infer_schema=False, glob=False)
 
 

@@ -1,14 +1,16 @@
 """Requests of a recent log: a client has records, and need not know how streams are put together."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import Any, Literal, NamedTuple, Protocol, Unpack
 
 import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import EncodeError, Events, Moment
+from eventmodel.coders import is_blank, time_of
 from eventmodel.engine.query import Histories
 from eventmodel.entities import read_histories
 from eventmodel.quoted import quoted
@@ -27,14 +29,20 @@ from eventmodel.schema import Schema
 from eventmodel.stream_index import entity_names, index_stream
 
 
-class Frame(Protocol):
-    """A table that gives its columns as lists, as a polars frame does."""
+class PolarsFrame(Protocol):
+    """A table that gives its columns as lists in polars' way."""
 
     def to_dict(self, *, as_series: bool) -> dict[str, list[Any]]: ...
 
 
-_TABLE_HINT = "Give a list of objects by field name, an object of columns, or a polars frame."
-Table = Sequence[Mapping[str, object]] | Columns | Frame
+class PandasFrame(Protocol):
+    """The same in pandas' way."""
+
+    def to_dict(self, orient: Literal["list"]) -> dict[str, list[Any]]: ...
+
+
+_TABLE_HINT = "Give a list of objects by field name, an object of columns, or a frame of polars or pandas."
+Table = Sequence[Mapping[str, object]] | Columns | PolarsFrame | PandasFrame
 """Events in any order: objects by field name, or columns."""
 
 
@@ -213,11 +221,7 @@ def build_request(
 def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     """The records as columns, and how many there are."""
     if not isinstance(records, Mapping | Sequence):
-        try:
-            records = records.to_dict(as_series=False)
-        except (AttributeError, TypeError):
-            message = f"{quoted(records)} is no table of events"
-            raise RequestError("not_a_list", "records", message, _TABLE_HINT) from None
+        records = _columns_of_frame(records)
     if not isinstance(records, Mapping):
         return columns_of(schema, records, "records"), len(records)
     for name, column in records.items():
@@ -235,6 +239,16 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     return records, max(lengths.values(), default=0)
 
 
+def _columns_of_frame(frame: Any) -> Columns:
+    with suppress(AttributeError, TypeError):  # pandas' own missing value answers no question
+        frame = frame.astype(object).where(frame.notna(), None)
+    for way in ({"as_series": False}, {"orient": "list"}):
+        with suppress(AttributeError, TypeError):
+            columns: Columns = frame.to_dict(**way)
+            return columns
+    raise RequestError("not_a_list", "records", f"{quoted(frame)} is no table of events", _TABLE_HINT)
+
+
 def _loc(place: int, field: str) -> str:
     return f"records[{place}].{field}"
 
@@ -246,9 +260,13 @@ def _as_json(value: Any) -> Any:
             return {key: _as_json(item) for key, item in value.items()}
         case list() | tuple():
             return [_as_json(item) for item in value]
+        case float() | Decimal() | datetime() | np.datetime64() if is_blank(value):
+            return None
+        case np.datetime64():
+            return _as_json(time_of(value))
         case np.ndarray() | np.generic():
             return _as_json(value.tolist())
-        case datetime():
+        case date():
             return value.isoformat()
         case Decimal():
             return float(value)
