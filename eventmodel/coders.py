@@ -86,6 +86,8 @@ class NumberCoder:
         if isinstance(value, bool) or not isinstance(value, int | float | str | np.number | Decimal):
             raise ValueError(f"expected a number, not {kind_of(value)}")
         try:
+            if isinstance(value, str) and "_" in value:  # which Python takes for a digit's neighbour
+                raise ValueError
             number = float(value)
         except (ValueError, OverflowError):
             raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None

@@ -33,7 +33,7 @@ class ModelConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             least = {"focus_events": 0, "dropout": 0.0, "plain": False}.get(field.name, 1)
-            if value < least:
+            if not value >= least:  # nan neither
                 raise ValueError(f"{field.name} is {value}; the least is {least}")
         if self.d_model % self.n_heads or self.d_model // self.n_heads % 2:
             raise ValueError(

@@ -33,6 +33,21 @@ def test_a_reading_that_clocks_show_twice_is_the_second_one_where_the_first_has_
     assert settled(codec, "2026-10-25T02:30:00+01:00", (10, 25, 3, 46)) == "2026-10-25T02:45:00+01:00"
 
 
+def test_a_reading_that_has_passed_and_that_clocks_show_again_is_still_to_come(codec: Codec) -> None:
+    assert settled(codec, "2026-10-25T02:50:00+02:00", (10, 25, 3, 11)) == "2026-10-25T02:10:00+01:00"
+    assert settled(codec, "2026-10-25T02:50:00+02:00", (10, 25, 3, 56)) == "2026-10-25T02:55:00+02:00"
+    assert (
+        settled(codec, "2026-10-25T02:50:00+02:00", (10, 25, 2, 56)) == "2026-10-25T02:50:00+02:00"
+    )  # passed: at once
+
+
+def test_the_first_moment_allowed_may_be_a_reading_that_clocks_show_again(codec: Codec) -> None:
+    found = settled(codec, "2026-10-25T02:50:00+02:00", (10, 25, 2, 1), minute=11)
+    assert found == "2026-10-25T02:10:00+01:00"
+    found = settled(codec, "2026-10-25T02:50:00+02:00", (10, 25, 2, 1), minute=53)
+    assert found == "2026-10-25T02:52:00+02:00"
+
+
 def test_what_is_allowed_holds_in_the_hour_that_clocks_show_twice(codec: Codec) -> None:
     found = settled(codec, "2026-10-25T02:30:00+01:00", (10, 25, 3, 31), hour=3, minute=46)
     assert found == "2026-10-25T02:45:00+01:00"

@@ -52,13 +52,13 @@ def test_slices_partition_the_targets() -> None:
     label, last = random.integers(0, 3, (2, 40, 5))
     masks = slice_masks(label, last)
     assert (masks["known"] ^ masks["unknown"]).all()
-    assert (masks["repeated"] ^ masks["new"]).all()
+    assert ((masks["repeated"] ^ masks["new"]) == masks["known"]).all()
 
 
-def test_a_target_is_unknown_at_id_0_and_repeated_where_it_equals_the_last_value() -> None:
+def test_a_target_is_unknown_at_id_0_and_else_repeated_where_it_equals_the_last_value() -> None:
     masks = slice_masks(np.array([[0, 0, 2, 2]]), np.array([[0, 1, 2, 1]]))
     assert masks["unknown"].tolist() == [[True, True, False, False]]
-    assert masks["repeated"].tolist() == [[True, False, True, False]]
+    assert masks["repeated"].tolist() == [[False, False, True, False]]
 
 
 def test_slices_average_to_the_whole() -> None:
@@ -67,9 +67,9 @@ def test_slices_average_to_the_whole() -> None:
     label, last = random.integers(0, 3, (2, 50, 2))
     masks = slice_masks(label, last)
     whole = accuracy(log_prob, rank)
-    for pair in (("known", "unknown"), ("repeated", "new")):
-        parts = [accuracy(log_prob, rank, masks[name]) for name in pair]
-        shares = [masks[name].mean(0) for name in pair]
+    for slices in (("known", "unknown"), ("unknown", "repeated", "new")):
+        parts = [accuracy(log_prob, rank, masks[name]) for name in slices]
+        shares = [masks[name].mean(0) for name in slices]
         for key in ("nll", "top1", "top5", "mrr"):
             np.testing.assert_allclose(sum(s * p[key] for s, p in zip(shares, parts, strict=True)), whole[key])
 

@@ -293,3 +293,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(schema_file, tmp_path, monk
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_quotation_marks_in_a_csv_column_s_name_are_those_of_its_name(tmp_path):
+    (tmp_path / "events.csv").write_text('a,"say ""b"""\n1,2\n', "utf-8")
+    assert read_table(tmp_path / "events.csv").columns == ["a", 'say "b"']

@@ -315,7 +315,15 @@ def test_months_without_an_allowed_day_are_ruled_out_and_days_that_no_allowed_mo
         )
     )
     assert np.flatnonzero(parts["Time_Event_Month"]).tolist() == [1]
-    assert np.flatnonzero(parts["Time_Planned_Day"]).tolist() == list(range(30))
+    assert np.flatnonzero(parts["Time_Planned_Day"]).tolist() == list(range(1, 30))
+
+
+def test_a_datetime_of_which_a_part_is_asked_for_is_not_blank(bundle: Bundle) -> None:
+    allowed = read(bundle, changed("allowed", to={"Time_Planned_Hour": ["8"]})).query.allowed
+    assert allowed is not None
+    starts = np.cumsum((0, *bundle.codec.sizes))[:-1]
+    blank = [c.name for c, start in zip(bundle.schema.categories, starts, strict=True) if not allowed[start]]
+    assert blank == [f"Time_Planned_{part}" for part in ("Month", "Day", "Hour", "Minute")]
 
 
 def test_the_focus_comes_first(bundle: Bundle) -> None:
@@ -400,7 +408,11 @@ def test_allowed_keeps_what_it_names_and_every_other_category_whole(bundle: Bund
     parts = dict(zip(names, np.split(allowed, np.cumsum(bundle.codec.sizes)[:-1]), strict=True))
     assert np.flatnonzero(parts["Site"]).tolist() == [1, 2, 3]
     assert np.flatnonzero(parts["Time_Event_Hour"]).tolist() == [9, 10]  # hours 8 and 9: ids are one above
-    assert all(part.all() for name, part in parts.items() if name not in ("Site", "Time_Event_Hour"))
+    others = {name: part for name, part in parts.items() if name not in ("Site", "Time_Event_Hour")}
+    assert all(part[1:].all() for part in others.values())
+    assert [name for name, part in others.items() if not part[0]] == [
+        "Time_Event_Month", "Time_Event_Day", "Time_Event_Minute"
+    ]  # fmt: skip
 
 
 def test_values_that_the_vocabularies_lack_are_counted_and_blanks_are_not(bundle: Bundle) -> None:

@@ -40,6 +40,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config: TrainConfig, tmp_path
     assert without_clock[0] == without_clock[1]
 
 
+def test_resuming_a_finished_run_changes_nothing(config: TrainConfig) -> None:
+    finished = replace(config, steps=5, eval_every=3)
+    train(finished)
+    before = {file.name: file.read_bytes() for file in (config.out / "last").iterdir()}
+    train(replace(finished, resume=True))
+    assert {file.name: file.read_bytes() for file in (config.out / "last").iterdir()} == before
+
+
 def test_training_never_lists_the_entity_of_every_event(config: TrainConfig) -> None:
     trainer = Trainer(replace(config, steps=2))
     with Monitor(Console(quiet=True), trainer.config, trainer.names, 0) as monitor:

@@ -121,7 +121,8 @@ def _scan(path: Path) -> pl.LazyFrame:
     source = path.absolute()  # what looks like the address of a web page is a file as well
     if suffix == ".parquet":
         return pl.scan_parquet(source, glob=False)
-    return pl.scan_csv(source, infer_schema=False, glob=False)
+    # polars leaves the marks that stand for one within a quoted name
+    return pl.scan_csv(source, infer_schema=False, glob=False).rename(lambda name: name.replace('""', '"'))
 
 
 def _suffix(path: Path) -> str:

@@ -106,6 +106,8 @@ class Trainer:
         self.names = [category.name for category in self.log.schema.categories]
         self.category_weights = category_weights(self.log.schema, config.loss_weights).to(self.device)
         self.example = example_request(self.log, config.model)
+        self.is_evaluated = False
+        """Whether the model as it is has been measured on the validation part."""
         self.stop_signal = 0
         """The signal that this process was sent, if any; all processes act on it together."""
         if config.resume:
@@ -127,6 +129,7 @@ class Trainer:
             )
         self.model.load_state_dict(saved.model.state_dict())
         self.standing = read_state(last.resolve(), self.optimizer, self.scheduler)
+        self.is_evaluated = bool(saved.metrics)
 
     # --- the loop -------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
 
-                self.standing.step = step + 1
+                self.standing.step, self.is_evaluated = step + 1, False
                 self.standing.elapsed_s = before + time.monotonic() - began
                 monitor.step(self.standing, done, sums, count, grad_norm, rate, data_s)
                 if self.standing.step % config.log_every == 0 and monitor.means is not None:
@@ -177,7 +180,7 @@ class Trainer:
                         self._evaluate(monitor, is_final=self.standing.step >= config.steps)
                     if self.standing.step % config.checkpoint_every == 0:
                         self.save(f"step-{self.standing.step:07d}", {})
-        if not stop and self.standing.step % config.eval_every:
+        if not stop and not self.is_evaluated:
             self._evaluate(monitor, is_final=True)
             _, stop = self._agree(self.standing.elapsed_s)
         elif stop:
@@ -260,6 +263,7 @@ class Trainer:
             if not self.save("best", metrics, is_final):
                 self.standing.best_loss = before  # a later one need not be better than one that is not there
         self.save("last", metrics, is_final)
+        self.is_evaluated = True
 
     def save(self, link: str, metrics: dict[str, Any], is_final: bool = False) -> bool:
         """Write the run as it stands, as ``RunDirectory.write`` does; only rank 0 does.

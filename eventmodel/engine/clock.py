@@ -8,10 +8,12 @@ from itertools import takewhile
 import numpy as np
 
 from eventmodel.calendar import MONTHS, datetime_ids, first_wall, keep_to_calendar, last_day, next_wall
-from eventmodel.codec import Codec, Moment
+from eventmodel.codec import MICROSECONDS, Codec, Moment
 from eventmodel.schema import siblings
 
 _MINUTE = timedelta(minutes=1)
+_HOURS = 3 * 3600 * MICROSECONDS
+"""Longer than clocks are put back anywhere."""
 
 
 class Clock:
@@ -32,6 +34,8 @@ class Clock:
         self._codec, self._allowed, self._believed = codec, allowed, believed
         self._earliest = codec.at_timestamp(not_before)
         self._wall = self._earliest.wall
+        self._shown_again = self._wall - timedelta(seconds=self._put_back())
+        """Readings from here on are still to come, some for the second time."""
         self._known: dict[tuple[int, ...], Moment] = {}
 
     def settle(self, ids: np.ndarray) -> Moment:
@@ -42,10 +46,22 @@ class Clock:
         return self._known[key]
 
     def _settle(self, month: int, day: int, hour: int, minute: int) -> Moment:
-        wall = next_wall(self._wall, month, day, hour, minute, self._believed)
-        if wall is None or not all(mask[i] for mask, i in zip(self._allowed, datetime_ids(wall), strict=True)):
-            return self._first
-        return self._moment(wall) or self._first
+        for near in dict.fromkeys((self._shown_again, self._wall)):
+            wall = next_wall(near, month, day, hour, minute, self._believed)
+            if wall is not None and self._is_allowed(wall) and (moment := self._moment(wall)):
+                return moment
+        return self._first
+
+    def _is_allowed(self, wall: datetime) -> bool:
+        return all(mask[i] for mask, i in zip(self._allowed, datetime_ids(wall), strict=True))
+
+    def _put_back(self) -> int:
+        """By how many seconds clocks are put back within the next hours; 0 if they are not."""
+        try:
+            later = self._codec.at_timestamp(self._earliest.timestamp + _HOURS)
+        except OverflowError:  # the end of the calendar
+            return 0
+        return max(self._earliest.utc_offset - later.utc_offset, 0)
 
     def _moment(self, wall: datetime) -> Moment | None:
         """The first moment, not before the earliest, at which clocks show this; None where they are put forward."""
@@ -55,12 +71,18 @@ class Clock:
     @cached_property
     def _first(self) -> Moment:
         """The first moment allowed; the earliest where no calendar has one."""
-        wall = first_wall(self._wall, self._allowed)
-        while wall is not None and wall < datetime.max - _MINUTE:
+        once, again = self._scan(self._wall, datetime.max - _MINUTE), self._scan(self._shown_again, self._wall)
+        found = [moment for moment in (once, again) if moment is not None]
+        return min(found, key=lambda moment: moment.timestamp, default=self._earliest)
+
+    def _scan(self, begin: datetime, end: datetime) -> Moment | None:
+        """The first moment allowed, in the order of readings."""
+        wall = first_wall(begin, self._allowed)
+        while wall is not None and wall < end:
             if moment := self._moment(wall):
                 return moment
             wall = first_wall(wall + _MINUTE, self._allowed)
-        return self._earliest
+        return None
 
 
 class Calendar:

@@ -194,9 +194,11 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
         )
     allowed = np.ones(sum(codec.sizes), bool)
     start = np.concatenate([[0], np.cumsum(codec.sizes)])
+    asked = []
     for name, values in value.items():
         loc = f"allowed.{cut(name)}"
         index = _category(codec.schema, name, loc)
+        asked.append(index)
         if not isinstance(values, list) or not values:
             raise RequestError(
                 "empty_allowed" if isinstance(values, list) else "not_a_list",
@@ -213,6 +215,10 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
             )
         allowed[start[index] : start[index + 1]] = False
         allowed[start[index] + _ids(codec.id_of[index], values, loc)] = True
+    named = {codec.schema.categories[index].field for index in asked}
+    for c, category in enumerate(codec.schema.categories):
+        if category.part is not None and category.field in named:
+            allowed[start[c]] = False  # a datetime of which a part is asked for is not blank
     for month, day in _dates(codec.schema):
         if not keep_to_calendar(*(allowed[start[c] : start[c + 1]] for c in (month, day))):
             name = codec.schema.categories[day].name

@@ -32,8 +32,8 @@ MEANING = {
 SLICES = {
     "known": "the value that happened is in the vocabulary",
     "unknown": "it is blank or not in the vocabulary (id 0)",
-    "repeated": "it equals the focus's last value",
-    "new": "it differs from the focus's last value",
+    "repeated": "it is known, and equals the focus's last value",
+    "new": "it is known, and differs from the focus's last value",
 }
 CERTAIN_NATS = 0.01
 """A baseline below this leaves nothing to gain, and a ratio to it says nothing."""
@@ -69,7 +69,8 @@ def accuracy(log_prob: np.ndarray, rank: np.ndarray, where: np.ndarray | None = 
 
 def slice_masks(label: np.ndarray, last: np.ndarray) -> dict[str, np.ndarray]:
     """``SLICES`` as masks (n, C): known and unknown labels, repeated and new ones."""
-    return {"known": label != 0, "unknown": label == 0, "repeated": label == last, "new": label != last}
+    known, same = label != 0, label == last
+    return {"known": known, "unknown": ~known, "repeated": known & same, "new": known & ~same}
 
 
 def skill(nll: np.ndarray, best_nll: np.ndarray) -> np.ndarray:

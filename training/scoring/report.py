@@ -30,7 +30,8 @@ def print_report(joint: np.ndarray, most: pl.DataFrame, found: Detection | None,
     if len(most):
         console.print(f"\nThe {len(most)} most unusual:")
     for number, event in enumerate(most.iter_rows(named=True), start=1):
-        console.print(f"{number:>2}. {escape(in_words(event))}", highlight=False, soft_wrap=True)
+        line = " ".join(in_words(event).splitlines())
+        console.print(f"{number:>2}. {escape(line)}", highlight=False, soft_wrap=True)
     if found is not None:
         console.print()
         console.print(_detection_table(found))
