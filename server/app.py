@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from eventmodel.bundle import Bundle
+from eventmodel.quoted import quoted
 from eventmodel.request.errors import RequestError
 from server.admission import TurnAway
 from server.api import PATH, PredictAPI
@@ -35,6 +36,7 @@ def build_server(settings: Settings, bundle: Bundle, open_engine: OpenEngine) ->
     status = ModelStatus(settings.max_batch_size, settings.stuck_after_s)
     server = EventServer(PredictAPI(bundle, open_engine, settings, status), settings, bundle, status)
     app = server.app
+    app.router.redirect_slashes = False  # to an address that a proxy in between may not know
     # each one added is outside of those before
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
     app.add_middleware(TurnAway, path=PATH, room=server.room)
@@ -64,13 +66,16 @@ async def _request_error(_: Request, error: Exception) -> Response:
     return error_response(error)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """Errors that the framework raises (404, 405) in the shape of ours."""
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    response = error_response(
-        RequestError(code, "", str(error.detail), "See /docs for what this server answers.", error.status_code)
-    )
+    asked, allowed = quoted(request.url.path), (error.headers or {}).get("allow", "")
+    code, message = {
+        404: ("not_found", f"there is no path {asked}"),
+        405: ("method_not_allowed", f"{asked} takes {allowed}, not {request.method}"),
+    }.get(error.status_code, ("http_error", str(error.detail)))
+    hint = "See /docs for what this server answers."
+    response = error_response(RequestError(code, "", message, hint, error.status_code))
     response.headers.update(error.headers or {})  # Allow, of a 405
     return response
 

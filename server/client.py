@@ -1,7 +1,9 @@
 """A client of the server, in Python. It needs httpx alone: neither torch nor anything else of the server."""
 
 import json
+import math
 import random
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -17,9 +19,9 @@ _SLACK_S = 1.0
 """How much longer than the server the client waits, so that a request that is late is answered by the server."""
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
 """Longest random wait before the second attempt; it doubles with each one, up to the other."""
-
-
 _CLOSED = "closed"
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_KEY = re.compile(r"[!-~]+")
 
 
 class ApiError(Exception):
@@ -80,8 +82,11 @@ class Client:
         attempts: int = 4,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        if attempts < 1 or not timeout_s > 0:
-            raise ValueError(f"attempts ({attempts}) and timeout_s ({timeout_s}) must be above 0")
+        if attempts < 1:
+            raise ValueError(f"attempts is {attempts}; the least is 1")
+        if api_key is not None and not _KEY.fullmatch(api_key):
+            raise ValueError("api_key holds what no header can: only visible ASCII will do")
+        _check_timeout(timeout_s)
         self.timeout_s, self.attempts = timeout_s, attempts
         self._http = httpx.Client(
             base_url=url,
@@ -102,9 +107,16 @@ class Client:
 
         Raises:
             ApiError: there is no prediction.
-            ValueError: the request is nothing that JSON can hold.
+            ValueError: the request is nothing that JSON can hold, or an argument is not what it should be.
         """
-        body = json.dumps(request, allow_nan=False).encode()
+        if timeout_s is not None:
+            _check_timeout(timeout_s)
+        if request_id is not None and not _ID.fullmatch(request_id):
+            raise ValueError(f"request_id is {request_id!r}, not 1 to 64 letters, digits and ._:-")
+        try:
+            body = json.dumps(request, allow_nan=False).encode()
+        except TypeError as error:
+            raise ValueError(f"the request is no JSON: {error}") from None
         return cast(Prediction, self._call("POST", "/predict", body, timeout_s, request_id))
 
     def info(self) -> dict[str, Any]:
@@ -140,7 +152,7 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> object:
-        end = time.monotonic() + (timeout_s or self.timeout_s)
+        end = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         id_ = request_id or secrets.token_hex(8)
         attempt, was_closed = 0, False
         while True:
@@ -181,6 +193,11 @@ class Client:
             message = "the answer is not JSON"
             hint = "See what else answers at this address."
             raise ApiError("bad_answer", message, id_, hint=hint, status=answer.status_code) from None
+
+
+def _check_timeout(timeout_s: float) -> None:
+    if not 0 < timeout_s < math.inf:
+        raise ValueError(f"timeout_s is {timeout_s}; it must be above 0, and finite")
 
 
 def _error_of(answer: httpx.Response, id_: str) -> ApiError:

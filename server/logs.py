@@ -47,7 +47,8 @@ def log_answer(scope: Scope, status: int, code: str, duration_s: float) -> None:
     if logger.isEnabledFor(level):
         id_, seconds = scope["request_id"], round(duration_s, 4)
         extra = {"request_id": id_, "status": status, "code": code or None, "duration_s": seconds}
-        logger.log(level, "%s %s", scope["method"], scope["path"], extra=extra)
+        # the path as it was sent: decoded, it may hold the end of a line
+        logger.log(level, "%s %s", scope["method"], scope["raw_path"].decode("ascii", "replace"), extra=extra)
 
 
 class JsonFormatter(logging.Formatter):

@@ -135,18 +135,20 @@ def metrics() -> Response:
 
 
 class CountRequests:
-    """ASGI middleware that counts and logs the requests for one path, whatever becomes of them."""
+    """ASGI middleware that counts the requests for one path, whatever becomes of them, and logs those for all."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count what becomes of it."""
-        if scope["type"] != "http" or scope["path"] != self.path:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        is_counted = scope["path"] == self.path
         started = scope["started"] = time.monotonic()
-        IN_FLIGHT.inc()
+        if is_counted:
+            IN_FLIGHT.inc()
         status, code = 500, "internal_error"  # what becomes of a request whose handling raises
 
         async def watch(message: Message) -> None:
@@ -159,12 +161,13 @@ class CountRequests:
         try:
             await self.app(scope, receive, watch)
         finally:
-            IN_FLIGHT.dec()
             ended = time.monotonic()
-            REQUEST_SECONDS.observe(ended - started)
-            if "answered" in scope:
-                IN_STAGE["respond"].observe(ended - scope["answered"])
-            REQUESTS.labels(str(status)).inc()
             log_answer(scope, status, code, ended - started)
-            if code:
-                ERRORS.labels(code).inc()
+            if is_counted:
+                IN_FLIGHT.dec()
+                REQUEST_SECONDS.observe(ended - started)
+                if "answered" in scope:
+                    IN_STAGE["respond"].observe(ended - scope["answered"])
+                REQUESTS.labels(str(status)).inc()
+                if code:
+                    ERRORS.labels(code).inc()

@@ -202,3 +202,11 @@ def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert any(line.startswith("error: GET http://127.0.0.1") for line in done.stderr.splitlines())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("rates", ["abc", "10,", "0", "-5", "inf"])
+def test_rates_that_are_none_are_said_in_one_line(rates: str) -> None:
+    done = locust(free_port(), f"--rates={rates}")
+    assert done.returncode == 2
+    assert "is no rate or list of rates, as 50 or 50,100,150" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -211,9 +211,11 @@ def test_an_address_that_is_none_is_an_error_and_not_asked_again(monkeypatch: py
     assert len(script.asked) == 1
 
 
-@pytest.mark.parametrize("settings", [{"attempts": 0}, {"timeout_s": 0}, {"timeout_s": float("nan")}])
+@pytest.mark.parametrize(
+    "settings", [{"attempts": 0}, {"timeout_s": 0}, {"timeout_s": float("nan")}, {"api_key": "two\nlines"}]
+)
 def test_a_setting_that_cannot_work_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         Client("http://server", **settings)
 
 
@@ -238,6 +240,16 @@ def test_the_types_are_the_documented_ones() -> None:
     keys(response_schema(Schema.model_validate(SCHEMA)), Prediction)
 
 
+@pytest.mark.parametrize("arguments", [{"timeout_s": 0}, {"timeout_s": float("inf")}, {"request_id": "a b"}])
+def test_an_argument_that_cannot_work_is_refused_before_anything_is_sent(
+    client: Client, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        client.predict(request(), **arguments)
+
+
 def test_a_request_that_json_cannot_hold_is_refused_before_it_is_sent(client: Client) -> None:
     with pytest.raises(ValueError, match="JSON"):
         client.predict(example() | {"quantiles": [float("nan")]})
+    with pytest.raises(ValueError, match="JSON"):
+        client.predict(example() | {"now": datetime.now(UTC)})

@@ -55,6 +55,16 @@ def test_every_line_of_every_process_is_a_json_object(bundle: Path, tmp_path: Pa
     assert {"eventmodel", "litserve.server", "uvicorn.error"} <= {entry["logger"] for entry in found}
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere%0Aerror:"), ("DELETE", "/info"), ("POST", "/predict/")])
+def test_a_request_for_what_is_not_there_has_a_line_with_its_path_as_sent(
+    server: Server, method: str, path: str
+) -> None:
+    id_ = f"lost-{method}"
+    assert server.client.request(method, path, headers={"X-Request-ID": id_}).status_code in (404, 405)
+    (entry,) = of_request(server, id_)
+    assert (entry["level"], entry["message"]) == ("info", f"{method} {path}")
+
+
 def test_an_end_is_json_too(tmp_path: Path) -> None:
     done = run("--bundle", str(tmp_path), "--log-format", "json")
     entry = json.loads(done.stderr)

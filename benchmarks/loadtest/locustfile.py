@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +35,23 @@ steps: list[Step] = []
 
 @events.init_command_line_parser.add_listener
 def _add_flags(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--rates", default="", help="requests per second, as 50 or 50,100,150; none: a closed loop")
+    parser.add_argument(
+        "--rates", type=_rates, default=(), help="requests per second, as 50 or 50,100,150; none: a closed loop"
+    )
     parser.add_argument("--step-s", type=float, default=30, help="how long each rate lasts")
     parser.add_argument("--at-least", type=float, default=0, help="a rate that has to be sustained")
     parser.add_argument("--out", type=Path, help="directory for the JSON and the HTML report")
     parser.add_argument("--seed", type=int, default=0, help="the same seed, the same requests")
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        rates = (0,)
+    if not all(0 < rate < float("inf") for rate in rates):
+        raise ArgumentTypeError(f"{text!r} is no rate or list of rates, as 50 or 50,100,150")
+    return rates
 
 
 class Asking(FastHttpUser):
@@ -89,7 +101,7 @@ class OpenLoop(Asking):
     def send_all(self) -> None:
         """All steps."""
         options = _options(self.environment)
-        for rate in (float(text) for text in options.rates.split(",")):
+        for rate in options.rates:
             step, sent = Step(rate), Group()
             steps.append(step)
             started = time.perf_counter()
@@ -123,6 +135,8 @@ def _card(environment: Environment) -> Any:
     """
     url = f"{environment.host}/info"
     try:
+        if not environment.host:
+            raise OSError("no --host is given")
         with urlopen(Request(url, headers={"X-API-Key": KEY} if KEY else {}), timeout=60) as answer:
             return json.load(answer)
     except OSError as error:
