@@ -37,7 +37,7 @@ class Predictor:
 
         Args:
             records: the recent log in any order, as much of it as is at hand: dicts by field name,
-                a dict of columns, or a polars frame. Equal times keep the order given.
+                a dict of columns, or a frame of polars or pandas. Equal times keep the order given.
             focus: the id of the entity to predict.
             now: the moment of prediction, after which nothing is read; the latest record's unless given.
             question: what is asked, as the request has it: ``horizon``, ``top_k`` and so on.

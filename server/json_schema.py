@@ -17,6 +17,7 @@ from eventmodel.request.question import (
     MIN_TEMPERATURE,
     MIN_TOP_P,
 )
+from eventmodel.request.reader import MAX_RECORDS
 from eventmodel.schema import AnyField, DatetimeField, EnumField, IdField, KeyField, NumberField, Schema, Stream
 
 Json = dict[str, Any]
@@ -35,10 +36,26 @@ def request_schema(bundle: Bundle) -> Json:
     categories = [category.name for category in schema.categories]
     return _object(
         {
-            "streams": _object({s.name: _stream(bundle, s) for s in schema.streams}, required=[schema.focus]),
+            "streams": _optional(
+                _object(
+                    {s.name: _stream(bundle, s) for s in schema.streams},
+                    required=[schema.focus],
+                    description="The histories that the prediction reads.",
+                )
+            ),
+            "records": _or_null(
+                _events(
+                    schema,
+                    1,
+                    MAX_RECORDS,
+                    "In place of streams: the recent log in any order, of which the prediction reads what training "
+                    f"would have read; at most {MAX_RECORDS} events. Focus is needed.",
+                )
+            ),
             "focus": _optional(
                 _TEXT,
-                description=f"The entity of stream {schema.focus} to predict; needed where there are several.",
+                description=f"The entity of stream {schema.focus} to predict; needed where there are several, "
+                "and with records.",
             ),
             "now": _datetime(
                 schema, "The moment of the prediction; the latest event's time where it is left out.", may_be_blank=True
@@ -88,9 +105,14 @@ def request_schema(bundle: Bundle) -> Json:
                 )
             ),
         },
-        required=["streams"],
         description="A key that is null counts as left out, and so does a field of an event that is null or empty.",
-    )
+    ) | {"oneOf": [_given("streams", without="records"), _given("records", "focus", without="streams")]}
+
+
+def _given(*names: str, without: str) -> Json:
+    """An object with some keys, which are neither null nor empty text, and without another one."""
+    given: Json = {name: {"not": {"type": "null"}, "minLength": 1} for name in names}
+    return {"required": list(names), "properties": given | {without: {"type": "null"}}}
 
 
 def _sampling() -> Json:
@@ -109,22 +131,28 @@ def _sampling() -> Json:
     )
 
 
-def _stream(bundle: Bundle, stream: Stream) -> Json:
-    event = _event(bundle.schema, "")
-    names = [f.name for f in bundle.schema.fields]
-    limit = stream.history_length(bundle.config.context_length)
+def _events(schema: Schema, least: int, most: int, description: str) -> Json:
+    bounds = {"minItems": least, "maxItems": most}
     columns = _object(
         {
-            "columns": {"type": "array", "items": {"enum": names}, "uniqueItems": True},
-            "rows": {"type": "array", "items": {"type": "array", "items": _optional(_TEXT)}, "maxItems": limit},
+            "columns": {
+                "type": "array",
+                "items": {"enum": [f.name for f in schema.fields]},
+                "uniqueItems": True,
+                "minItems": least,
+            },
+            "rows": {"type": "array", "items": {"type": "array", "items": _optional(_TEXT)}, **bounds},
         },
         required=["columns", "rows"],
         description="The same as columns and rows, for volume.",
     )
-    events = {
-        "oneOf": [{"type": "array", "items": event, "maxItems": limit}, columns],
-        "description": f"Oldest first; at most the newest {limit}.",
-    }
+    objects = {"type": "array", "items": _event(schema, ""), **bounds}
+    return {"oneOf": [objects, columns], "description": description}
+
+
+def _stream(bundle: Bundle, stream: Stream) -> Json:
+    limit = stream.history_length(bundle.config.context_length)
+    events = _events(bundle.schema, 0, limit, f"Oldest first; at most the newest {limit}.")
     entity = (
         _object({"id": _NAME, "events": events}, required=["id", "events"])
         if stream.keys
@@ -165,6 +193,10 @@ def _optional(described: Json, **more: str) -> Json:
     """The same, or null, which is the same as leaving it out."""
     kinds = described["type"] if isinstance(described["type"], list) else [described["type"]]
     return described | {"type": [*kinds, "null"]} | more
+
+
+def _or_null(described: Json) -> Json:
+    return described | {"oneOf": [*described["oneOf"], {"type": "null"}]}
 
 
 def response_schema(schema: Schema) -> Json:

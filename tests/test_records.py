@@ -21,7 +21,7 @@ from eventmodel.engine.layout import lay_out
 from eventmodel.event_log import EventLog
 from eventmodel.request.errors import RequestError
 from eventmodel.request.question import PredictRequest
-from eventmodel.request.reader import read_request
+from eventmodel.request.reader import MAX_RECORDS, read_request, read_requests
 from eventmodel.request.records import Records, build_request
 from training.sampling import Nows, Sampler
 
@@ -298,3 +298,52 @@ def test_a_value_that_is_not_read_is_not_looked_at(bundle: Bundle) -> None:
     old = event(0, "bob", Hours="x")
     newer = [event(minute) for minute in range(1, 20)]
     assert build_request(bundle, [old, *newer], "ann")["focus"] == "ann"
+
+
+# --- records in a request ----------------------------------------------------------------------
+
+ROWS = {"columns": list(GOOD[0]), "rows": [list(record.values()) for record in GOOD]}
+
+
+@pytest.mark.parametrize("records", [GOOD, ROWS])
+def test_a_request_may_hold_records_of_which_the_prediction_reads_what_it_would_be_sent(
+    bundle: Bundle, records: Any
+) -> None:
+    document = {"records": records, "focus": "ann", "horizon": 2, "top_k": 1}
+    assert_same_arrays(read_request(document, bundle), request_of(bundle, GOOD, "ann", horizon=2, top_k=1))
+
+
+def test_requests_of_both_kinds_are_read_together(bundle: Bundle) -> None:
+    documents = [
+        {"records": GOOD, "focus": "ann"},
+        build_request(bundle, GOOD, "ann"),
+        {"records": ROWS, "focus": "bob"},
+    ]
+    for together, document in zip(read_requests(documents, bundle), documents, strict=True):
+        assert_same_arrays(together, read_request(document, bundle))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "loc"),
+    [
+        ({"streams": {"Worker": []}}, "streams_and_records", "records"),
+        ({"focus": None}, "missing_focus", "focus"),
+        ({"focus": "nobody"}, "unknown_focus", "focus"),
+        ({"records": []}, "no_records", "records"),
+        ({"records": "all"}, "not_a_list", "records"),
+        ({"records": [GOOD[0] | {"Siet": "s1"}]}, "unknown_field", "records[0].Siet"),
+        ({"records": ROWS | {"rows": [*ROWS["rows"], ["x"]]}}, "row_width", f"records.rows[{len(GOOD)}]"),
+        ({"records": [GOOD[0] | {"EventDatetime": "soon"}]}, "bad_datetime", "records[0].EventDatetime"),
+        (
+            {"records": {"columns": ["EventDatetime"], "rows": [["2026-01-29"]] * (MAX_RECORDS + 1)}},
+            "too_many_records",
+            "records.rows",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_request_s_records_is_named_by_its_place(
+    bundle: Bundle, changes: dict[str, Any], code: str, loc: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request({"records": GOOD, "focus": "ann"} | changes, bundle)
+    assert (caught.value.code, caught.value.loc) == (code, loc)

@@ -25,6 +25,7 @@ BEYOND_JSON_SCHEMA = {
     "event_of_another_entity",
     "missing_datetime",  # in a row
     "missing_now",
+    "no_records",  # up to now
     "observed_before_now",
     "out_of_order",
     "quantiles_out_of_order",

@@ -33,9 +33,16 @@ def in_rows(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def in_records() -> dict[str, Any]:
+    """The example's events as a recent log."""
+    document = example()
+    entities = [entity for of_stream in document.pop("streams").values() for entity in of_stream]
+    return document | {"records": [event for entity in entities for event in entity["events"]]}
+
+
 def mutated(chance: random.Random) -> tuple[bytes, dict[str, str]]:
     """A body that was right before some of it was changed, and headers."""
-    body: Any = {"": in_rows(example()) if chance.random() < 0.5 else example()}
+    body: Any = {"": chance.choice([example, lambda: in_rows(example()), in_records])()}
     for _ in range(chance.randint(0, 3)):
         *path, last = chance.choice(places(body)[1:] or [("",)])
         parent = body

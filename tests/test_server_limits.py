@@ -15,7 +15,7 @@ Body = dict[str, Any]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     bundle = write_example(tmp_path_factory.mktemp("bundle")).path
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, "--max-body-bytes", "9000", "--timeout-s", "0.7") as running:
+    with started(bundle, log, "--max-body-bytes", "400000", "--timeout-s", "0.7") as running:
         yield running
 
 
@@ -31,6 +31,13 @@ def with_events(stream: str, n: int) -> Body:
 
 
 LIMITS: dict[str, Callable[[int], Body]] = {
+    "records": lambda n: {
+        "records": {
+            "columns": ["Worker", "EventDatetime"],
+            "rows": [["ann", f"2026-01-29T08:{i % 60:02d}"] for i in range(n)],
+        },
+        "focus": "ann",
+    },
     "horizon": lambda n: request() | {"horizon": n},
     "quantiles": lambda n: request() | {"quantiles": [i / (n + 1) for i in range(1, n + 1)]},
     "samples": lambda n: request() | {"sampling": {"num_samples": n}},

@@ -1,7 +1,8 @@
 """The histories of a request: one stream's part of the document to the arrays of its entities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple, cast
 
@@ -19,6 +20,15 @@ Columns = Mapping[str, Sequence[object]]
 """Events by field; None where an event lacks it."""
 
 
+class SentEvents(NamedTuple):
+    """Events as they were sent, by column."""
+
+    columns: Columns
+    n: int
+    loc: str
+    """Where they are in the document: ``streams.Actor[0].events``, with ``.rows`` where they came as rows."""
+
+
 @dataclass(frozen=True)
 class Entity:
     """One entity's events as they were sent, by column."""
@@ -30,7 +40,7 @@ class Entity:
     loc: str
     """Where the entity is in the document: ``streams.Actor[0]``."""
     rows_loc: str
-    """Where its events are: ``streams.Actor[0].events``, with ``.rows`` where they came as rows."""
+    """Where its events are, as in ``SentEvents``."""
 
     def event_loc(self, row: int, field: str) -> str:
         """Where one field of one event is."""
@@ -99,14 +109,9 @@ def _read_entity(bundle: Bundle, stream: Stream, value: object, loc: str) -> Ent
                 "unknown_key", f"{loc}.{cut(key)}", "an entity has no such key", did_you_mean(key, ("id", "events"))
             )
     id_ = _read_id(stream, value.get("id"), f"{loc}.id")
-    events = value.get("events")
-    if isinstance(events, dict):
-        columns, n_events = _read_rows(bundle, stream, events, f"{loc}.events")
-        rows_loc = f"{loc}.events.rows"
-    else:
-        columns, n_events = _read_objects(bundle, stream, events, f"{loc}.events")
-        rows_loc = f"{loc}.events"
-    return Entity(id_, columns, n_events, loc, rows_loc)
+    limit = stream.history_length(bundle.config.context_length)
+    sent = read_events(bundle.schema, value.get("events"), f"{loc}.events", partial(_check_length, limit))
+    return Entity(id_, sent.columns, sent.n, loc, sent.loc)
 
 
 def _entity(stream: Stream) -> str:
@@ -133,17 +138,27 @@ def _read_id(stream: Stream, value: object, loc: str) -> str | None:
     return id_
 
 
-def _read_objects(bundle: Bundle, stream: Stream, events: object, loc: str) -> tuple[Columns, int]:
-    """Events as objects by field name."""
-    if not isinstance(events, list):
+def read_events(schema: Schema, value: object, loc: str, check_length: Callable[[int, str], None]) -> SentEvents:
+    """Events as a document has them: objects by field name, or columns and rows.
+
+    Args:
+        check_length: raises for too many, given their number and place.
+
+    Raises:
+        RequestError: names the first place that is wrong.
+    """
+    if isinstance(value, dict):
+        columns, n = _read_rows(schema, value, loc, check_length)
+        return SentEvents(columns, n, f"{loc}.rows")
+    if not isinstance(value, list):
         raise RequestError(
             "not_a_list",
             loc,
-            f"expected a list of events, not {quoted(events)}",
+            f"expected a list of events, not {quoted(value)}",
             'Send a list of objects, or {"columns": [...], "rows": [[...]]}; [] is an empty history.',
         )
-    _check_length(bundle, stream, len(events), loc)
-    return columns_of(bundle.schema, events, loc), len(events)
+    check_length(len(value), loc)
+    return SentEvents(columns_of(schema, value, loc), len(value), loc)
 
 
 def columns_of(schema: Schema, events: Sequence[object], loc: str) -> Columns:
@@ -169,7 +184,9 @@ def columns_of(schema: Schema, events: Sequence[object], loc: str) -> Columns:
     return {name: [event.get(name) for event in objects] for name in names}
 
 
-def _read_rows(bundle: Bundle, stream: Stream, events: dict[str, object], loc: str) -> tuple[Columns, int]:
+def _read_rows(
+    schema: Schema, events: dict[str, object], loc: str, check_length: Callable[[int, str], None]
+) -> tuple[Columns, int]:
     """Events as columns and rows."""
     for key in events:
         if key not in ("columns", "rows"):
@@ -179,11 +196,11 @@ def _read_rows(bundle: Bundle, stream: Stream, events: dict[str, object], loc: s
                 "events have no such key",
                 'Send a list of events, or {"columns": [...], "rows": [[...]]}.',
             )
-    columns, rows = (_list_in(bundle.schema, events, key, loc) for key in ("columns", "rows"))
-    _check_length(bundle, stream, len(rows), f"{loc}.rows")
+    columns, rows = (_list_in(schema, events, key, loc) for key in ("columns", "rows"))
+    check_length(len(rows), f"{loc}.rows")
     for i, name in enumerate(columns):
-        if not isinstance(name, str) or name not in bundle.schema.field_by_name:
-            raise unknown_field(bundle.schema, name, f"{loc}.columns[{i}]")
+        if not isinstance(name, str) or name not in schema.field_by_name:
+            raise unknown_field(schema, name, f"{loc}.columns[{i}]")
         if columns.index(name) < i:
             raise RequestError(
                 "duplicate_column", f"{loc}.columns[{i}]", f"column {name!r} occurs twice", "Send each column once."
@@ -211,8 +228,7 @@ def _list_in(schema: Schema, events: dict[str, object], key: str, loc: str) -> l
     return value
 
 
-def _check_length(bundle: Bundle, stream: Stream, n_events: int, loc: str) -> None:
-    limit = stream.history_length(bundle.config.context_length)
+def _check_length(limit: int, n_events: int, loc: str) -> None:
     # An error rather than a silent cut: who sends more believes that the model reads more.
     if n_events > limit:
         raise RequestError(

@@ -112,7 +112,7 @@ def check_keys(document: object, known: Sequence[str]) -> Mapping[str, object]:
             "not_an_object",
             "",
             f"a request is an object by key, not {quoted(document)}",
-            'Send {"streams": {...}}, as in the bundle\'s example.json.',
+            'Send {"streams": {...}}, as in the bundle\'s example.json, or {"records": [...], "focus": ...}.',
         )
     for key in document:
         if key not in known:

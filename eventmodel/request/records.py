@@ -62,13 +62,14 @@ class Records:
     Args:
         bundle: whose schema the records follow.
         records: as many as a prediction could read, or more; equal times keep the order given.
+        loc: where they are in a document, for errors.
 
     Raises:
         RequestError: there are none, a field is unknown, or a datetime or a key cannot be read.
     """
 
-    def __init__(self, bundle: Bundle, records: Table) -> None:
-        self._bundle, schema = bundle, bundle.schema
+    def __init__(self, bundle: Bundle, records: Table, loc: str = "records") -> None:
+        self._bundle, self._loc_of_all, schema = bundle, loc, bundle.schema
         self._columns, n = _read_columns(schema, records)
         if not n:
             hint = "Give the recent log, with events of the focus and of others."
@@ -149,7 +150,9 @@ class Records:
             events, unknown = codec.encode_columns(columns, len(read))
         except EncodeError as error:
             place, field = int(read[error.row]), error.field or schema.order_by
-            raise unreadable(schema, field, self._columns[field][place], error.message, _loc(place, field)) from None
+            raise unreadable(
+                schema, field, self._columns[field][place], error.message, self._loc(place, field)
+            ) from None
 
         def encoded(reading: Reading) -> EncodedHistories:
             of_streams = [reading.histories[stream.name] for stream in schema.streams]
@@ -171,13 +174,16 @@ class Records:
             try:
                 moments.append(codec.moment(value))
             except ValueError as error:
-                raise unreadable(schema, field, value, str(error), _loc(place, field)) from None
+                raise unreadable(schema, field, value, str(error), self._loc(place, field)) from None
         return moments
 
     def _read_key(self, key: str, n: int) -> list[str | None]:
         """The entities that a key field names, in the order of time."""
         column = self._columns.get(key, [None] * n)
-        return [as_text(column[place], _loc(place, key)) for place in self._order]
+        return [as_text(column[place], self._loc(place, key)) for place in self._order]
+
+    def _loc(self, place: int, field: str) -> str:
+        return f"{self._loc_of_all}[{place}].{field}"
 
     def _read_now(self, value: object) -> Moment:
         if value is None or value == "":
@@ -247,10 +253,6 @@ def _columns_of_frame(frame: Any) -> Columns:
             columns: Columns = frame.to_dict(**way)
             return columns
     raise RequestError("not_a_list", "records", f"{quoted(frame)} is no table of events", _TABLE_HINT)
-
-
-def _loc(place: int, field: str) -> str:
-    return f"records[{place}].{field}"
 
 
 def _as_json(value: Any) -> Any:
