@@ -89,7 +89,7 @@ class Codec:
     def _coder(self, field: AnyField) -> IdCoder | NumberCoder | DatetimeCoder | KeyCoder:
         match field:
             case IdField():
-                return IdCoder(self.vocabularies[field.vocabulary or field.name])
+                return IdCoder(self.vocabularies[field.names_from])
             case EnumField():
                 return IdCoder(field.values)
             case NumberField():
@@ -116,6 +116,11 @@ class Codec:
     def sizes(self) -> tuple[int, ...]:
         """Per category, the number of ids, 0 included."""
         return tuple(len(names) for names in self.names)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(C + 1,) where each category's ids begin among those of all, one category after the other."""
+        return np.cumsum((0, *self.sizes))
 
     @cached_property
     def id_of(self) -> tuple[dict[str, int], ...]:

@@ -28,12 +28,20 @@ class _NamedField(_Strict):
     description: str = ""
 
 
-class IdField(_NamedField):
+class _NamingField(_NamedField):
+    vocabulary: str | None = None
+    """Fields that name the same things share a vocabulary; the default is the field's own."""
+
+    @property
+    def names_from(self) -> str:
+        """The vocabulary that its values belong to."""
+        return self.vocabulary or self.name
+
+
+class IdField(_NamingField):
     """An open set of names. The vocabulary is learned from the training part of a log."""
 
     kind: Literal["id"] = "id"
-    vocabulary: str | None = None
-    """Fields that name the same things share a vocabulary; the default is the field's own."""
 
 
 class EnumField(_NamedField):
@@ -82,11 +90,10 @@ class DatetimeField(_NamedField):
         return self.name.removesuffix("Datetime") or self.name
 
 
-class KeyField(_NamedField):
+class KeyField(_NamingField):
     """Names an entity (a case number) and is neither read nor predicted."""
 
     kind: Literal["key"] = "key"
-    vocabulary: str | None = None
 
 
 AnyField = Annotated[IdField | EnumField | NumberField | DatetimeField | KeyField, Field(discriminator="kind")]
@@ -175,7 +182,7 @@ class Schema(_Strict):
             field = self.field_by_name.get(key)
             if not isinstance(field, IdField | KeyField):
                 raise ValueError(f"key {key!r} of stream {stream.name!r} must name a field of kind id or key")
-            vocabularies.add(field.vocabulary or field.name)
+            vocabularies.add(field.names_from)
         if len(vocabularies) > 1:
             raise ValueError(f"the keys of stream {stream.name!r} must share one vocabulary, not {vocabularies}")
         if not stream.keys and stream.max_entities != 1:
@@ -226,7 +233,7 @@ def categories_of(field: AnyField) -> tuple[Category, ...]:
                 Category(f"Time_{field.stem}_{part}", field.name, "datetime", part, None) for part in DATETIME_PARTS
             )
         case IdField():
-            return (Category(field.name, field.name, "id", None, field.vocabulary or field.name),)
+            return (Category(field.name, field.name, "id", None, field.names_from),)
         case EnumField() | NumberField():
             return (Category(field.name, field.name, field.kind, None, None),)
         case KeyField():

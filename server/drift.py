@@ -39,7 +39,7 @@ class DriftCounters:
             *(TOP1_PROBABILITY.labels(name) for name in names),
             PREDICTIONS,
         ]
-        self._starts = np.cumsum((0, *codec.sizes))[:-1]
+        self._starts = codec.starts[:-1]
         self._unpublished = np.zeros(len(self._counters))
         self._due = 0.0
         self._lock = Lock()

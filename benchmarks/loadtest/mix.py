@@ -90,7 +90,7 @@ def _values(schema: Schema, example: Mapping[str, Any]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for field in schema.fields:
         if field.kind in ("id", "key"):
-            found[field.vocabulary or field.name] |= {
+            found[field.names_from] |= {
                 str(event[field.name])
                 for event in Material.of_example(schema, {}, example).events
                 if event.get(field.name) is not None

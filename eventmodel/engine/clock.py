@@ -94,7 +94,7 @@ class Calendar:
             months: of the ordering datetime, which training has shown.
         """
         self._codec, self._shown = codec, frozenset(months)
-        self._starts = np.cumsum((0, *codec.sizes))
+        self._starts = codec.starts
         fields: dict[str, list[int]] = {}
         for c, category in enumerate(codec.schema.categories):
             if category.part is not None:

@@ -44,7 +44,7 @@ class Engine:
         self._states = StateEncoder(backend, config.d_model, state_cache_bytes)
         self._calendar = Calendar(codec, months)
         schema = codec.schema
-        self._starts = np.cumsum((0, *codec.sizes))  # (C + 1,)
+        self._starts = codec.starts
         self._focus = schema.stream_index(schema.focus)
         # a future event has a time: the categories of the ordering datetime are never unknown
         self._possible = np.ones(self._starts[-1], bool)

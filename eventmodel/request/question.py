@@ -193,7 +193,7 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
             f'Send {{"{codec.schema.categories[0].name}": [...]}}.',
         )
     allowed = np.ones(sum(codec.sizes), bool)
-    start = np.concatenate([[0], np.cumsum(codec.sizes)])
+    start = codec.starts
     asked = []
     for name, values in value.items():
         loc = f"allowed.{cut(name)}"

@@ -22,7 +22,7 @@ from eventmodel.event_log import EventLog, array_path
 from eventmodel.log_writer import LogWriter, write_timestamps
 from eventmodel.schema import Schema
 from training.preparation.report import CategoryReport, Part, Report
-from training.preparation.row_reader import REFUSED, RowReader, vocabulary_of
+from training.preparation.row_reader import REFUSED, RowReader
 from training.preparation.sorted_runs import SortedRuns
 from training.preparation.split import split
 from training.preparation.vocabularies import ids_of_numbers, learn_vocabularies
@@ -232,7 +232,7 @@ def _merge(
 
     keyed = [stream for stream in schema.streams if stream.keys]
     place = {field.name: i for i, field in enumerate(reader.named)}
-    names_of = {s.name: vocabulary_of(reader.named[place[s.keys[0]]]) for s in keyed}
+    names_of = {s.name: reader.named[place[s.keys[0]]].names_from for s in keyed}
     n_names = {s.name: len(reader.numbers[names_of[s.name]]) for s in keyed}
     with LogWriter(directory, schema, n_names) as log:
         unknown = _encode(log, schema, reader, runs, id_of, ends, window, advance)

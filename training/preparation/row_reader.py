@@ -27,11 +27,6 @@ class Rows(NamedTuple):
     ids: np.ndarray  # (k, F): ids, of the smallest type that holds them
 
 
-def vocabulary_of(field: IdField | KeyField) -> str:
-    """The set that the names of a field belong to."""
-    return field.vocabulary or field.name
-
-
 class RowReader:
     """Reads batches of one table.
 
@@ -52,7 +47,7 @@ class RowReader:
         self.closed = [i for i, category in enumerate(schema.categories) if category.kind != "id"]
         """The categories of the columns of ``Rows.ids``."""
         self.id_type = np.min_scalar_type(max((self._codec.sizes[i] for i in self.closed), default=0))
-        self.numbers: dict[str, dict[str, int]] = {vocabulary_of(field): {} for field in self.named}
+        self.numbers: dict[str, dict[str, int]] = {field.names_from: {} for field in self.named}
         """Per vocabulary, the names met so far with their numbers."""
         self.outside: dict[str, Counter[str]] = {f.name: Counter() for f in self._present if isinstance(f, EnumField)}
         """Per enum field, how often the rows hold values that its closed set lacks."""
@@ -94,7 +89,7 @@ class RowReader:
 
     def _number(self, field: IdField | KeyField, value: object) -> tuple[int]:
         text = text_of(value)
-        numbers = self.numbers[vocabulary_of(field)]
+        numbers = self.numbers[field.names_from]
         return (-1 if text is None else numbers.setdefault(text, len(numbers)),)
 
     def _count_outside(self, field: EnumField, column: Column, is_kept: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from eventmodel.codec import Vocabularies
 from eventmodel.schema import IdField, Schema
-from training.preparation.row_reader import RowReader, vocabulary_of
+from training.preparation.row_reader import RowReader
 
 LEAST_COUNT = 2
 """A value enters its vocabulary when the training part shows it this often: id 0 is learned
@@ -26,7 +26,7 @@ def learn_vocabularies(schema: Schema, reader: RowReader, training: Iterable[np.
         for i, field in enumerate(reader.named):
             if isinstance(field, IdField):
                 found = names[:, i][names[:, i] >= 0]
-                count[vocabulary_of(field)] += np.bincount(found, minlength=len(count[vocabulary_of(field)]))
+                count[field.names_from] += np.bincount(found, minlength=len(count[field.names_from]))
     vocabularies = {}
     for name, counts in count.items():
         texts = list(reader.numbers[name])
