@@ -18,6 +18,8 @@ from training.prefetch import to_tensors
 from training.sampling import Sampler
 
 BATCH = 512
+NUMBERS_AT_A_TIME = 2**24
+"""Probabilities of a batch, of which a few arrays are held: with vocabularies of many thousands it is smaller."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,9 @@ def distributions(
     """
     was_training = model.training
     model.eval()
-    for start in range(0, len(positions), BATCH):
-        arrays = sampler.batch(sampler.at_last_event(positions[start : start + BATCH]), n_targets=1)
+    size = min(max(NUMBERS_AT_A_TIME // sum(model.sizes), 1), BATCH)
+    for start in range(0, len(positions), size):
+        arrays = sampler.batch(sampler.at_last_event(positions[start : start + size]), n_targets=1)
         batch, targets = to_tensors(arrays, device)
         decoded = model.read(batch)
         alone, chain = (
