@@ -69,7 +69,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Errors that the framework raises (404, 405) in the shape of ours."""
     assert isinstance(error, HTTPException)
-    asked, allowed = quoted(request.url.path), (error.headers or {}).get("allow", "")
+    asked, allowed = quoted(request.url.path), (error.headers or {}).get("Allow", "nothing")
     code, message = {
         404: ("not_found", f"there is no path {asked}"),
         405: ("method_not_allowed", f"{asked} takes {allowed}, not {request.method}"),

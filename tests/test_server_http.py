@@ -137,6 +137,7 @@ def test_every_error_has_the_same_shape(server: Server) -> None:
 def test_a_wrong_method_is_told_the_right_one(server: Server) -> None:
     answer = server.client.get("/predict")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"]["message"] == "'/predict' takes POST, not GET"
 
 
 def test_requests_are_counted_exactly_over_all_processes(server: Server) -> None:
