@@ -13,7 +13,7 @@ HEADER = "x-request-timeout"
 
 
 class Deadline:
-    """ASGI middleware that answers 504 where nothing was answered in time, and 408 where not all was sent.
+    """ASGI middleware that answers 504 where nothing was answered in time, and 408 where the body was not there in all of it.
 
     The deadline stands in the scope, on the clock ``time.monotonic()``: the model process drops what is late.
     """
@@ -53,7 +53,8 @@ class Deadline:
         except TimeoutError:
             if started:
                 raise
-            late = body_too_slow() if is_receiving and not is_whole else timed_out()
+            is_body_late = is_receiving and not is_whole and seconds == self.timeout_s  # not by the sender's own wish
+            late = body_too_slow() if is_body_late else timed_out()
             await error_response(late)(scope, receive, send)
 
     def _seconds(self, scope: Scope) -> float:

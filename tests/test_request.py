@@ -318,6 +318,15 @@ def test_months_without_an_allowed_day_are_ruled_out_and_days_that_no_allowed_mo
     assert np.flatnonzero(parts["Time_Planned_Day"]).tolist() == list(range(1, 30))
 
 
+@pytest.mark.parametrize("value", [3, "3", 3.5, "0..4"])
+def test_a_number_that_is_allowed_means_its_bucket(bundle: Bundle, value: object) -> None:
+    allowed = read(bundle, changed("allowed", to={"Hours": [value]})).query.allowed
+    assert allowed is not None
+    at = [category.name for category in bundle.schema.categories].index("Hours")
+    ids = np.flatnonzero(allowed[bundle.codec.starts[at] : bundle.codec.starts[at + 1]])
+    assert [bundle.codec.names[at][i] for i in ids] == ["0..4"]
+
+
 def test_a_datetime_of_which_a_part_is_asked_for_is_not_blank(bundle: Bundle) -> None:
     allowed = read(bundle, changed("allowed", to={"Time_Planned_Hour": ["8"]})).query.allowed
     assert allowed is not None

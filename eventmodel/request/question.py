@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
@@ -214,7 +215,7 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
                 "List each value once, or leave the category out to allow all.",
             )
         allowed[start[index] : start[index + 1]] = False
-        allowed[start[index] + _ids(codec.id_of[index], values, loc)] = True
+        allowed[start[index] + _ids(codec, index, values, loc)] = True
     named = {codec.schema.categories[index].field for index in asked}
     for c, category in enumerate(codec.schema.categories):
         if category.part is not None and category.field in named:
@@ -233,11 +234,16 @@ def _dates(schema: Schema) -> Iterator[tuple[int, int]]:
     return ((i, index[field, "Day"]) for (field, part), i in index.items() if part == "Month")
 
 
-def _ids(id_of: Mapping[str, int], values: Collection[object], loc: str) -> np.ndarray:
-    ids = []
+def _ids(codec: Codec, category: int, values: Collection[object], loc: str) -> np.ndarray:
+    """Of values by name; of a number its bucket's."""
+    id_of, ids = codec.id_of[category], []
+    is_number = codec.schema.categories[category].kind == "number"
     for i, value in enumerate(values):
         text = as_text(value, f"{loc}[{i}]")
         known = next((name for name in spellings(value) if name in id_of), None)
+        if known is None and is_number and text is not None:
+            with suppress(ValueError):
+                known = codec.names[category][codec.encode_value(codec.schema.categories[category].field, value)[0]]
         if known is None:
             raise RequestError(
                 "unknown_value",
