@@ -13,7 +13,7 @@ HEADER = "x-request-timeout"
 
 
 class Deadline:
-    """ASGI middleware that answers 504 where nothing was answered in time, and 408 where the body was not there in all of it.
+    """ASGI middleware that answers 504 where nothing was answered in time, and 408 where the body took all of it.
 
     The deadline stands in the scope, on the clock ``time.monotonic()``: the model process drops what is late.
     """
