@@ -9,7 +9,7 @@ from eventmodel.engine import Engine
 from eventmodel.request.errors import RequestError
 from eventmodel.request.question import PredictRequest, Question
 from eventmodel.request.reader import read_request
-from eventmodel.request.records import Records, Table
+from eventmodel.request.records import Records, Table, as_json
 from eventmodel.request.rendering import plain, render
 
 TOGETHER = 32
@@ -63,8 +63,8 @@ class Predictor:
         Raises:
             RequestError: names the first place that is wrong, and what to give instead.
         """
-        table = Records(self.bundle, records)
-        return self._answer(table.requests([table.read(focus, now) for focus in focuses], question))
+        table = Records.of(self.bundle, records)
+        return self._answer(table.requests([table.read(focus, now) for focus in focuses], as_json(question)))
 
     def answer(self, documents: Sequence[object]) -> list[dict[str, Any]]:
         """Answer requests as ``POST /predict`` takes them.

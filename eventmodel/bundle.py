@@ -45,7 +45,8 @@ class Bundle:
     versions: dict[str, str]
     """Of the libraries that wrote the artefacts."""
     parity: dict[str, float]
-    """Per format, the largest difference in probability from the eager model that export saw."""
+    """Per format, the largest difference from the eager model that export saw, in probability or beside the largest
+    number of another output."""
     example: dict[str, Any]
     """A real request."""
 
@@ -97,7 +98,9 @@ def load_bundle(path: Path) -> Bundle:
     path = Path(path)
     header = FORMAT.read(path)
     with FORMAT.reading(path):
-        _check_files(path, header["files"])
+        files = dict(header["files"])
+    _check_files(path, files)
+    with FORMAT.reading(path):
         bundle = Bundle(
             path=path,
             name=header["name"],

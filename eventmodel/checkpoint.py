@@ -87,8 +87,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     with FORMAT.reading(path):
         codec = Codec(Schema.model_validate(meta["schema"]), meta["vocabularies"])
         config = ModelConfig.from_dict(meta["model"])
-        try:
-            model = load_model(path, config, codec)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged: {error}; {FORMAT.again}") from None
-        return Checkpoint(model, codec, meta["step"], meta["metrics"], meta["training"], meta["example"])
+        rest = meta["step"], meta["metrics"], meta["training"], meta["example"]
+    try:
+        model = load_model(path, config, codec)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged: {error}; {FORMAT.again}") from None
+    return Checkpoint(model, codec, *rest)

@@ -39,7 +39,7 @@ def text_of(value: object) -> str | None:
             raise ValueError(f"{value} is not a name; send a string, or leave the field out")
         if value == int(value):  # 1042.00 names the same thing as 1042
             return str(int(value))
-        return f"{value.normalize():f}" if isinstance(value, Decimal) else repr(float(value))
+        return f"{value:f}".rstrip("0") if isinstance(value, Decimal) else repr(float(value))
     raise ValueError(f"expected a string or a number, not {kind_of(value)}")
 
 
@@ -51,6 +51,23 @@ def spellings(value: object) -> tuple[str | None, ...]:
     """
     text = text_of(value)
     return (text, str(value), str(value).upper()) if isinstance(value, bool | np.bool_) else (text,)
+
+
+def number_of(value: float | str | np.number | Decimal) -> float:
+    """A number, also one that is written as text.
+
+    Raises:
+        ValueError: it is none, or not finite.
+    """
+    try:
+        if isinstance(value, str) and "_" in value:  # which Python skips between digits
+            raise ValueError
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None
+    if not isfinite(number):
+        raise ValueError(f"{number} is not a finite number; send one, or leave the field out")
+    return number
 
 
 class IdCoder:
@@ -85,14 +102,7 @@ class NumberCoder:
             return (self._labels[value],)
         if isinstance(value, bool) or not isinstance(value, int | float | str | np.number | Decimal):
             raise ValueError(f"expected a number, not {kind_of(value)}")
-        try:
-            if isinstance(value, str) and "_" in value:  # which Python takes for a digit's neighbour
-                raise ValueError
-            number = float(value)
-        except (ValueError, OverflowError):
-            raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None
-        if not np.isfinite(number):
-            raise ValueError(f"{number} is not a finite number; send one, or leave the field out")
+        number = number_of(value)
         return (int(np.searchsorted(self._edges, number, side="right")) + 1,)
 
     def encode_column(self, values: Sequence[object]) -> np.ndarray | None:

@@ -152,15 +152,19 @@ class EventLog:
 
         with FORMAT.reading(path):
             schema = Schema.model_validate(header["schema"])
-            keyed = [stream.name for stream in schema.streams if stream.keys]
-            return cls(
-                schema=schema,
-                vocabularies=header["vocabularies"],
-                events=Events(*(column(f"events.{name}") for name in Events._fields)),
-                streams={name: StreamIndex(*(column(f"{name}.{c}") for c in INDEX_COLUMNS)) for name in keyed},
-                train_end=header["train_end"],
-                validation_end=header["validation_end"],
+            vocabularies, train_end, validation_end = (
+                header[name] for name in ("vocabularies", "train_end", "validation_end")
             )
+        return cls(
+            schema=schema,
+            vocabularies=vocabularies,
+            events=Events(*(column(f"events.{name}") for name in Events._fields)),
+            streams={
+                s.name: StreamIndex(*(column(f"{s.name}.{c}") for c in INDEX_COLUMNS)) for s in schema.streams if s.keys
+            },
+            train_end=train_end,
+            validation_end=validation_end,
+        )
 
 
 def array_path(directory: Path, name: str) -> Path:

@@ -64,5 +64,5 @@ class Format(NamedTuple):
             raise ValueError(message) from None
         except KeyError as error:
             raise ValueError(f"{directory} is damaged: its {self.file} lacks {error}; {self.again}") from None
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{directory} is damaged: {self.file}: {error}; {self.again}") from None

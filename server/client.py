@@ -1,7 +1,6 @@
 """A client of the server, in Python. It needs httpx alone: neither torch nor anything else of the server."""
 
 import json
-import math
 import random
 import re
 import secrets
@@ -19,6 +18,8 @@ _SLACK_S = 1.0
 """How much longer than the server the client waits, so that a request that is late is answered by the server."""
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
 """Longest random wait before the second attempt; it doubles with each one, up to the other."""
+_MOST_S = 1e6
+"""Longer than anybody waits, and short enough for timers."""
 _CLOSED = "closed"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _KEY = re.compile(r"[!-~]+")
@@ -162,7 +163,7 @@ class Client:
             except ApiError as error:
                 if error.retry_after_s is None or attempt == self.attempts or (was_closed and error.code == _CLOSED):
                     raise
-                was_closed = error.code == _CLOSED
+                was_closed |= error.code == _CLOSED
                 backoff_s = min(_FIRST_BACKOFF_S * 2 ** (attempt - 1), _LONGEST_BACKOFF_S)
                 wait_s = error.retry_after_s + random.uniform(0, backoff_s)
                 if time.monotonic() + wait_s >= end:
@@ -196,8 +197,8 @@ class Client:
 
 
 def _check_timeout(timeout_s: float) -> None:
-    if not 0 < timeout_s < math.inf:
-        raise ValueError(f"timeout_s is {timeout_s}; it must be above 0, and finite")
+    if not 0 < timeout_s <= _MOST_S:
+        raise ValueError(f"timeout_s is {timeout_s}; it must be above 0, and at most {_MOST_S:g}")
 
 
 def _error_of(answer: httpx.Response, id_: str) -> ApiError:

@@ -5,6 +5,7 @@ up, and the request is answered as if it had not been made; the parser below wou
 """
 
 import asyncio
+import logging
 from asyncio import TimerHandle
 
 import httptools
@@ -13,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from eventmodel.request.errors import RequestError
 from server.errors import error_response
+
+logger = logging.getLogger("eventmodel")
 
 MOST_BYTES = 65_536
 """Of a request line and its headers."""
@@ -25,6 +28,8 @@ class PlainHttp(HttpToolsProtocol):
 
     _timer: TimerHandle | None = None
     _size = 0
+    _is_continued = False
+    """Whether the head that is being read began in earlier bytes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection has opened."""
@@ -32,23 +37,26 @@ class PlainHttp(HttpToolsProtocol):
         self._begin()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes have arrived; a head that they end has no bound but what arrives at once."""
-        self._unset_keepalive_if_required()
+        """Some bytes have arrived; those of a head that come with its first or last one are not counted."""
+        self._is_continued = True
         try:
             self._feed(data)
         except httptools.HttpParserError:
             hint = "Send HTTP/1.1; for TLS, put a proxy in front."
             self._refuse(RequestError("not_http", "", "the bytes are no HTTP request", hint, 400))
             return
-        self._size += len(data)
+        self._size += len(data) if self._is_continued else 0
         if self._timer is not None and self._size > MOST_BYTES and not self.transport.is_closing():
             message = f"the request's head is larger than {MOST_BYTES} bytes"
             self._refuse(RequestError("head_too_large", "", message, "Send fewer or shorter headers.", 431))
 
     def on_message_begin(self) -> None:
         """A head begins."""
+        self._unset_keepalive_if_required()
+        self._is_continued = False
         super().on_message_begin()
         self._begin()
+        self._size = 1  # what else came with its first byte is not counted: it may be of requests before
 
     def on_headers_complete(self) -> None:
         """It ends."""
@@ -67,23 +75,25 @@ class PlainHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            method, rest = self.parser.get_method(), data[offer.args[0] :]
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                method, rest = self.parser.get_method(), data[offer.args[0] :]
             if method == b"CONNECT":
-                raise httptools.HttpParserError from None
+                raise httptools.HttpParserError
             # the same head once more, without the offer
             line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
             headers = [b"%s: %s" % header for header in map(_without_offer, self.headers) if header[1]]
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-            self._feed(b"\r\n".join((line, *headers, b"", b"")) + rest)
+            data = b"\r\n".join((line, *headers, b"", b"")) + rest
 
     def _begin(self) -> None:
-        self._end()
-        self._size = 0
-        self._timer = self.loop.call_later(MOST_S, self._give_up)
+        if self._timer is None:  # for the first head it runs since the connection opened
+            self._size = 0
+            self._timer = self.loop.call_later(MOST_S, self._give_up)
 
     def _end(self) -> None:
         if self._timer is not None:
@@ -91,13 +101,17 @@ class PlainHttp(HttpToolsProtocol):
             self._timer = None
 
     def _give_up(self) -> None:
-        if self._size:
+        self._timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._begin()  # an answer is due first, and until then nothing is read
+        elif self._size:
             message = f"the request's head took longer than {MOST_S:g} s"
             self._refuse(RequestError("head_too_slow", "", message, "Send it at once.", 408))
         else:
             self.transport.close()
 
     def _refuse(self, error: RequestError) -> None:
+        logger.info("A connection is closed: %s.", error.message, extra={"status": error.status, "code": error.code})
         response = error_response(error)
         response.headers["connection"] = "close"
         self.transport.write(_bytes(response))

@@ -19,7 +19,8 @@ def stop_on_signals() -> None:
         raise KeyboardInterrupt
 
     for number in _STOP:
-        signal.signal(number, stop)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is for that
+            signal.signal(number, stop)
 
 
 @contextmanager

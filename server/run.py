@@ -106,7 +106,8 @@ def _check_temporary_directory(settings: Settings) -> None:
     try:
         directory = tempfile.gettempdir()
         with tempfile.TemporaryFile() as file:
-            os.posix_fallocate(file.fileno(), 0, _ROOM * (2 + settings.http_processes))
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, _ROOM * (2 + settings.http_processes))
     except OSError as error:
         reason = f"there is no room for temporary files ({error.strerror})"
         raise ValueError(f"{reason}; make some, or name another directory in TMPDIR") from None

@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4_194_304, ge=1)
     """Largest request body; a larger one gets 413."""
     timeout_s: float = Field(default=30, gt=0, le=MOST_S)
-    """Seconds from a request's first byte to its answer; then it gets 504. The header
-    X-Request-Timeout asks for less."""
+    """Seconds from a request's first byte to its answer; then it gets 504, or 408 where its body is still not
+    there. The header X-Request-Timeout asks for less."""
     stuck_after_s: float = Field(default=60, gt=0, le=MOST_S)
     """Seconds that one step of a batch may take; a model process that takes longer is replaced."""
     shutdown_delay_s: float = Field(default=1, ge=0, le=MOST_S)

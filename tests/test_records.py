@@ -22,7 +22,7 @@ from eventmodel.event_log import EventLog
 from eventmodel.request.errors import RequestError
 from eventmodel.request.question import PredictRequest
 from eventmodel.request.reader import MAX_RECORDS, read_request, read_requests
-from eventmodel.request.records import Records, build_request
+from eventmodel.request.records import Records, as_json, build_request
 from training.sampling import Nows, Sampler
 
 
@@ -40,8 +40,8 @@ def of_log(small_log: EventLog) -> Bundle:
 
 
 def request_of(bundle: Bundle, records: Any, focus: str, now: Any = None, **question: Any) -> PredictRequest:
-    table = Records(bundle, records)
-    return table.requests([table.read(focus, now)], question)[0]
+    table = Records.of(bundle, records)
+    return table.requests([table.read(focus, now)], as_json(question))[0]
 
 
 def assert_same_arrays(a: object, b: object) -> None:
@@ -184,6 +184,7 @@ def test_a_frame_may_give_its_columns_in_pandas_way(bundle: Bundle) -> None:
         ("EventDatetime", date(2026, 1, 29), "2026-01-29T00:00:00"),
         ("EventDatetime", np.datetime64("2026-01-29T08:30:00", "ns"), "2026-01-29T08:30:00"),
         ("Case", Decimal("17.00"), "17"),
+        ("Case", Decimal("12345678901234567890.0123456789"), "12345678901234567890.0123456789"),
         ("Site", float("nan"), None),
         ("Hours", float("nan"), None),
         ("Hours", Decimal("1.5"), 1.5),
@@ -244,7 +245,7 @@ def test_datetimes_of_a_zoned_log_are_written_with_their_offset(tmp_path: Path) 
 
 def test_an_event_that_several_read_is_the_same_to_each(bundle: Bundle) -> None:
     records = [event(0), event(1, "bob", Helper="ann"), event(2, "bob", Site="s99")]
-    table = Records(bundle, records)
+    table = Records.of(bundle, records)
     together = table.requests([table.read("ann"), table.read("bob")], {})
     for request, focus in zip(together, ("ann", "bob"), strict=True):
         assert_same_arrays(request, request_of(bundle, records, focus))
@@ -302,6 +303,15 @@ def test_a_value_that_is_not_read_is_not_looked_at(bundle: Bundle) -> None:
 
 # --- records in a request ----------------------------------------------------------------------
 
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list in a list."""
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 ROWS = {"columns": list(GOOD[0]), "rows": [list(record.values()) for record in GOOD]}
 
 
@@ -331,6 +341,8 @@ def test_requests_of_both_kinds_are_read_together(bundle: Bundle) -> None:
         ({"focus": "nobody"}, "unknown_focus", "focus"),
         ({"records": []}, "no_records", "records"),
         ({"records": "all"}, "not_a_list", "records"),
+        ({"records": [{}]}, "missing_datetime", "records[0].EventDatetime"),
+        ({"observed": {"Kind": nested(600)}}, "bad_value", "observed.Kind"),
         ({"records": [GOOD[0] | {"Siet": "s1"}]}, "unknown_field", "records[0].Siet"),
         ({"records": ROWS | {"rows": [*ROWS["rows"], ["x"]]}}, "row_width", f"records.rows[{len(GOOD)}]"),
         ({"records": [GOOD[0] | {"EventDatetime": "soon"}]}, "bad_datetime", "records[0].EventDatetime"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +30,9 @@ def port() -> Iterator[int]:
     port, before = free_port(), head.MOST_S
     head.MOST_S = SECONDS
     app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
-    config = uvicorn.Config(app, port=port, http=PlainHttp, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, port=port, http=PlainHttp, log_level="error", timeout_graceful_shutdown=1, timeout_keep_alive=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -127,3 +130,15 @@ def test_what_is_no_http_request_gets_the_error_that_every_error_is(port: int, s
     status, _, body = exchange(port, sent).partition(b"\r\n\r\n")
     assert status.startswith(b"HTTP/1.1 400")
     assert json.loads(body)["error"]["code"] == "not_http"
+
+
+def test_any_number_of_offers_at_once_is_ignored(port: int) -> None:
+    n = 3000
+    offers = b"GET / HTTP/1.1\r\nupgrade: a\r\nconnection: upgrade\r\n\r\n" * n
+    assert exchange(port, offers, GET + b"connection: close\r\n\r\n").count(b"HTTP/1.1 200") == n + 1
+
+
+def test_blank_lines_do_not_keep_a_connection(port: int) -> None:
+    began = time.monotonic()
+    assert exchange(port, GET + b"\r\n", b"\r\n").count(b"HTTP/1.1 200") == 1
+    assert time.monotonic() - began < 9 * SECONDS  # closed, and not merely silent

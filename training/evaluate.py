@@ -160,8 +160,8 @@ def _positions(config: EvaluateConfig, log: EventLog, checkpoint: Checkpoint, or
 def _joined(parts: Sequence[Scores]) -> Scores:
     """Scores of consecutive targets as one."""
     label = np.concatenate([part.label for part in parts])
-    rest = (name for name in (field.name for field in fields(Scores)) if name != "label")
-    return Scores(label, *(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in rest))
+    rest = fields(Scores)[1:]
+    return Scores(label, *(np.concatenate([getattr(part, field.name) for part in parts], axis=1) for field in rest))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eventmodel.coders import is_blank, text_of, time_of
+from eventmodel.coders import is_blank, number_of, text_of, time_of
 from training.column import Column
 
 NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
@@ -70,9 +70,8 @@ class Profile:
         found: dict[float, int] = {}
         for text, count in self.counts.items():
             with suppress(ValueError):
-                number = float(text)
-                if np.isfinite(number):
-                    found[number] = found.get(number, 0) + count
+                number = number_of(text)
+                found[number] = found.get(number, 0) + count
         return dict(sorted(found.items()))
 
     @property

@@ -121,8 +121,15 @@ def _scan(path: Path) -> pl.LazyFrame:
     source = path.absolute()  # what looks like the address of a web page is a file as well
     if suffix == ".parquet":
         return pl.scan_parquet(source, glob=False)
-    # polars leaves the marks that stand for one within a quoted name
-    return pl.scan_csv(source, infer_schema=False, glob=False).rename(lambda name: name.replace('""', '"'))
+    table = pl.scan_csv(source, infer_schema=False, glob=False)
+    try:
+        found = table.collect_schema().names()
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, error) from None
+    if any('""' in name for name in found):  # polars leaves the marks that stand for one within a quoted name
+        with _open(source) as file:
+            table = table.rename(dict(zip(found, next(csv.reader(file)), strict=True)))
+    return table
 
 
 def _suffix(path: Path) -> str:

@@ -3,7 +3,7 @@
 python -m training.score --checkpoint RUN/best --data LOG --out scores.csv
 
 Every event that has a predecessor of its focus is scored as the next one after it.
-``training/score_table.py`` says what the columns are.
+``training/scoring/table.py`` says what the columns are.
 """
 
 from collections.abc import Callable, Iterator

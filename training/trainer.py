@@ -180,11 +180,12 @@ class Trainer:
                         self._evaluate(monitor, is_final=self.standing.step >= config.steps)
                     if self.standing.step % config.checkpoint_every == 0:
                         self.save(f"step-{self.standing.step:07d}", {})
-        if not stop and not self.is_evaluated:
-            self._evaluate(monitor, is_final=True)
-            _, stop = self._agree(self.standing.elapsed_s)
-        elif stop:
-            self.save("last", {}, is_final=True)
+        if not self.is_evaluated:
+            if stop:
+                self.save("last", {}, is_final=True)
+            else:
+                self._evaluate(monitor, is_final=True)
+                _, stop = self._agree(self.standing.elapsed_s)
         if stop:
             raise Interrupted(stop)
 

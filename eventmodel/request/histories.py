@@ -10,7 +10,7 @@ import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, Events
-from eventmodel.coders import text_of
+from eventmodel.coders import is_blank, text_of
 from eventmodel.engine.query import Histories
 from eventmodel.quoted import quoted
 from eventmodel.request.errors import RequestError, cut, did_you_mean
@@ -350,7 +350,7 @@ def unknown_field(schema: Schema, name: object, loc: str) -> RequestError:
 
 def unreadable(schema: Schema, field: str, value: object, message: str, loc: str) -> RequestError:
     """The error of a value that the codec could not read."""
-    if field == schema.order_by and (value is None or value == ""):
+    if field == schema.order_by and is_blank(value):
         return RequestError("missing_datetime", loc, message, _datetime_hint(schema))
     match schema.field_by_name[field]:
         case DatetimeField():

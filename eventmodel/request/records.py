@@ -10,7 +10,7 @@ import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import EncodeError, Events, Moment
-from eventmodel.coders import is_blank, time_of
+from eventmodel.coders import is_blank, text_of, time_of
 from eventmodel.engine.query import Histories
 from eventmodel.entities import read_histories
 from eventmodel.quoted import quoted
@@ -18,6 +18,7 @@ from eventmodel.request.errors import RequestError, cut, did_you_mean
 from eventmodel.request.histories import (
     Columns,
     EncodedHistories,
+    SentEvents,
     as_text,
     columns_of,
     unknown_field,
@@ -61,16 +62,15 @@ class Records:
 
     Args:
         bundle: whose schema the records follow.
-        records: as many as a prediction could read, or more; equal times keep the order given.
-        loc: where they are in a document, for errors.
+        sent: as many as a prediction could read, or more, of fields of the schema; equal times keep their order.
 
     Raises:
         RequestError: there are none, a field is unknown, or a datetime or a key cannot be read.
     """
 
-    def __init__(self, bundle: Bundle, records: Table, loc: str = "records") -> None:
-        self._bundle, self._loc_of_all, schema = bundle, loc, bundle.schema
-        self._columns, n = _read_columns(schema, records)
+    def __init__(self, bundle: Bundle, sent: SentEvents) -> None:
+        self._bundle, schema = bundle, bundle.schema
+        self._columns, n, self._loc_of_all = sent
         if not n:
             hint = "Give the recent log, with events of the focus and of others."
             raise RequestError("no_records", "records", "there is nothing to predict from", hint)
@@ -82,6 +82,15 @@ class Records:
         self._names = {stream: entity_names(names) for stream, names in keys.items()}
         self._indices = {stream: index_stream(names, None) for stream, names in keys.items()}
         self._number = {name: entity for entity, name in enumerate(self._names[schema.focus])}
+
+    @classmethod
+    def of(cls, bundle: Bundle, records: Table) -> "Records":
+        """Those of a table.
+
+        Raises:
+            RequestError: it is none, or as for the class.
+        """
+        return cls(bundle, SentEvents(*_read_columns(bundle.schema, records), "records"))
 
     def read(self, focus: str | int, now: str | datetime | None = None) -> Reading:
         """Choose what a prediction reads, as training chooses it.
@@ -120,10 +129,13 @@ class Records:
     def requests(self, readings: Sequence[Reading], question: Question) -> list[PredictRequest]:
         """The same question about each reading, in arrays.
 
+        Args:
+            question: in what JSON has, as ``as_json`` gives it.
+
         Raises:
             RequestError: names the first place that is wrong, and what to give instead.
         """
-        asked = _as_json(check_keys(question, tuple(Question.__annotations__)))
+        asked = check_keys(question, tuple(Question.__annotations__))
         return [
             read_question(asked, self._bundle, reading.focus, reading.now, encoded)
             for reading, encoded in zip(readings, self._encode(readings), strict=True)
@@ -134,7 +146,7 @@ class Records:
         names = [name for name in self._bundle.schema.field_by_name if name in self._columns]
 
         def entity(id_: str | None, places: np.ndarray) -> dict[str, Any]:
-            rows = [[_as_json(self._columns[name][place]) for name in names] for place in places]
+            rows = [[as_json(self._columns[name][place]) for name in names] for place in places]
             events = {"columns": names, "rows": rows}
             return {"events": events} if id_ is None else {"id": id_, "events": events}
 
@@ -186,7 +198,7 @@ class Records:
         return f"{self._loc_of_all}[{place}].{field}"
 
     def _read_now(self, value: object) -> Moment:
-        if value is None or value == "":
+        if is_blank(value):
             return self._moments[-1]
         try:
             return self._bundle.codec.moment(value)
@@ -213,14 +225,14 @@ def build_request(
     Raises:
         RequestError: what the server would refuse, named by its place among the records.
     """
-    table = Records(bundle, records)
-    reading = table.read(focus, now)
-    table.requests([reading], question)  # checks everything
+    table = Records.of(bundle, records)
+    reading, asked = table.read(focus, now), as_json(question)
+    table.requests([reading], asked)  # checks everything
     return {
         "streams": table.streams(reading),
         "focus": reading.focus,
         "now": bundle.codec.iso(reading.now),
-        **_as_json(question),
+        **asked,
     }
 
 
@@ -237,7 +249,7 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
             message = f"expected a column, a list of values, not {quoted(column)}"
             raise RequestError("not_a_list", f"records.{name}", message, _TABLE_HINT)
     # a column that is no list may go by labels in place of positions
-    records = {name: list(column) for name, column in records.items()}
+    records = {name: list(_without_missing(column)) for name, column in records.items()}
     lengths = {name: len(column) for name, column in records.items()}
     if len(set(lengths.values())) > 1:
         hint = "Give as many values in each, None for one that an event lacks."
@@ -245,9 +257,15 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     return records, max(lengths.values(), default=0)
 
 
+def _without_missing(table: Any) -> Any:
+    """The same with None where pandas has a missing value of its own, which answers no question."""
+    with suppress(AttributeError, TypeError):
+        return table.astype(object).where(table.notna(), None)
+    return table
+
+
 def _columns_of_frame(frame: Any) -> Columns:
-    with suppress(AttributeError, TypeError):  # pandas' own missing value answers no question
-        frame = frame.astype(object).where(frame.notna(), None)
+    frame = _without_missing(frame)
     for way in ({"as_series": False}, {"orient": "list"}):
         with suppress(AttributeError, TypeError):
             columns: Columns = frame.to_dict(**way)
@@ -255,22 +273,22 @@ def _columns_of_frame(frame: Any) -> Columns:
     raise RequestError("not_a_list", "records", f"{quoted(frame)} is no table of events", _TABLE_HINT)
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """The same in what JSON has: what Python and numpy write otherwise is turned into it."""
     match value:
         case Mapping():
-            return {key: _as_json(item) for key, item in value.items()}
+            return {key: as_json(item) for key, item in value.items()}
         case list() | tuple():
-            return [_as_json(item) for item in value]
+            return [as_json(item) for item in value]
         case float() | Decimal() | datetime() | np.datetime64() if is_blank(value):
             return None
         case np.datetime64():
-            return _as_json(time_of(value))
+            return as_json(time_of(value))
         case np.ndarray() | np.generic():
-            return _as_json(value.tolist())
+            return as_json(value.tolist())
         case date():
             return value.isoformat()
         case Decimal():
-            return float(value)
+            return text_of(value)  # a number of JSON has not all of its digits
         case _:
             return value
