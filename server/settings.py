@@ -11,6 +11,8 @@ from eventmodel.engine.backend import BackendName, DeviceName
 from eventmodel.quoted import quoted
 
 PREFIX = "EVENTMODEL_"
+_OF_COMPOSE = {"EVENTMODEL_UID", "EVENTMODEL_GID"}
+"""Which compose.yaml reads."""
 MOST_S = 1e6
 """Of a time, which clocks and timers can still count; eleven days."""
 
@@ -98,5 +100,5 @@ def explain_settings(error: ValidationError) -> str:
 
 def misspelt_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables with the settings' prefix that are no settings."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OF_COMPOSE
     return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)

@@ -60,5 +60,10 @@ def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_variable_that_is_no_setting_is_found() -> None:
-    environment = {"EVENTMODEL_MAX_QUEU": "5", "EVENTMODEL_MAX_QUEUE": "5", "eventmodel_port": "8000", "HOME": "/"}
+    environment = {
+        "EVENTMODEL_MAX_QUEU": "5",
+        "EVENTMODEL_MAX_QUEUE": "5",
+        "eventmodel_port": "8000",
+        "EVENTMODEL_UID": "0",
+    }
     assert misspelt_variables(environment) == ["EVENTMODEL_MAX_QUEU"]
