@@ -45,8 +45,7 @@ class Bundle:
     versions: dict[str, str]
     """Of the libraries that wrote the artefacts."""
     parity: dict[str, float]
-    """Per format, the largest difference from the eager model that export saw, in probability or beside the largest
-    number of another output."""
+    """Per format, the largest difference in probability from the eager model that export saw."""
     example: dict[str, Any]
     """A real request."""
 

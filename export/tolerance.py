@@ -1,7 +1,7 @@
 """How far a bundle may be from the model that it holds."""
 
 TOLERANCE = 1e-4
-"""Largest difference in probability, or beside the largest number of another output, that a bundle may have."""
+"""Largest difference in probability, or in a state's value, that a bundle may have."""
 
 
 class ParityError(RuntimeError):

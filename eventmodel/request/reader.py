@@ -26,7 +26,7 @@ from eventmodel.schema import Schema
 
 KEYS = ("streams", "records", "focus", "now", *Question.__annotations__)
 MAX_RECORDS = 10_000
-"""Of which a prediction is to choose what it reads; they take some 50 ms."""
+"""Of which a prediction is to choose what it reads: the event loop waits for them to be read and put in order."""
 
 
 class _Outline(NamedTuple):
