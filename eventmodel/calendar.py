@@ -1,6 +1,6 @@
 """Wall-clock dates from the ids of a datetime: month, day, hour + 1 and minute + 1, and no year."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -68,15 +68,14 @@ def last_day(month: int, near: datetime) -> int:
 
 
 def next_wall(
-    near: datetime, month: int, day: int, hour: int, minute: int, believed: Container[int]
+    near: datetime, month: int, day: int, hour: int, minute: int, is_believed: bool = True
 ) -> datetime | None:
     """The reading with these ids that a clock most likely shows from ``near`` on; None if unlikely.
 
-    That is the nearest one, unless it has passed or its month is none of those to be ``believed``: then
-    the month is at fault if the nearest such day of any month lies ahead (on the 31st, "the 1st of this
-    month" is tomorrow).
+    That is the nearest one, unless it has passed or its month is not to be believed: then the month is at
+    fault if the nearest such day of any month lies ahead (on the 31st, "the 1st of this month" is tomorrow).
     """
-    nearest = nearest_wall(near, month, day, hour, minute) if month in believed else None
+    nearest = nearest_wall(near, month, day, hour, minute) if is_believed else None
     if nearest is None or nearest < near:
         # two months to either side: on 1 March the 31st of January is nearer than that of March
         around = ((near.month + k) % 12 + 1 for k in (-3, -2, -1, 0, 1))

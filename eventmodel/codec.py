@@ -29,6 +29,7 @@ from eventmodel.schema import (
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_WALL = EPOCH.replace(tzinfo=None)
 MICROSECONDS = 1_000_000
+_MICROSECOND = timedelta(microseconds=1)
 
 Vocabularies = Mapping[str, Sequence[str]]
 """Per vocabulary, its values in the order of their ids, the first one being id 1."""
@@ -237,7 +238,7 @@ class Codec:
         Where they are put forward and never show it, the moment is that of another reading.
         """
         if self._zone is None:
-            return Moment((wall.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1), 0)
+            return Moment((wall - _EPOCH_WALL) // _MICROSECOND, 0)
         return self._zoned(wall.replace(tzinfo=self._zone))
 
     def at_timestamp(self, timestamp: int) -> Moment:
@@ -251,7 +252,7 @@ class Codec:
         local = aware.astimezone(UTC).astimezone(self._zone)
         offset = local.utcoffset()
         assert offset is not None
-        return Moment((aware - EPOCH) // timedelta(microseconds=1), int(offset.total_seconds()))
+        return Moment((aware - EPOCH) // _MICROSECOND, int(offset.total_seconds()))
 
     def _read_wall(self, value: object) -> datetime | None:
         found = self._read(value)

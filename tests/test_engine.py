@@ -151,7 +151,8 @@ def test_a_generated_moment_is_the_nearest_that_is_not_past(
     event[at] = ids
     everything = np.ones(sum(bundle.codec.sizes), bool)
     nothing_read = np.zeros((3, len(event)), np.int32)
-    settled, found = calendar.settle(event, bundle.codec.moment(now).timestamp, everything, nothing_read)
+    not_before = bundle.codec.moment(now).timestamp
+    settled, found = calendar.settle(event, not_before, calendar.allowed_dates(everything), nothing_read)
     assert bundle.codec.iso(found) == moment
     assert tuple(settled[at]) == (found.wall.month, found.wall.day, found.wall.hour + 1, found.wall.minute + 1)
 
@@ -179,7 +180,8 @@ def test_a_month_that_no_month_leads_to_is_believed_where_it_was_copied_or_asked
     mask = np.ones(starts[-1], bool)
     if allowed is not None:
         mask[starts[at[0]] : starts[at[0] + 1]] = np.arange(13) == allowed
-    _, found = calendar.settle(event, bundle.codec.moment("2025-08-31T12:00:00").timestamp, mask, events_read)
+    now = bundle.codec.moment("2025-08-31T12:00:00").timestamp
+    _, found = calendar.settle(event, now, calendar.allowed_dates(mask), events_read)
     assert bundle.codec.iso(found) == moment
 
 
@@ -196,7 +198,8 @@ def test_days_that_are_asked_for_make_no_month_believed(bundle: Bundle) -> None:
     event = np.ones(len(bundle.schema.categories), np.int64)
     event[at] = (1, 31, 14, 1)
     nothing_read = np.zeros((3, len(event)), np.int32)
-    _, found = calendar.settle(event, bundle.codec.moment("2025-08-31T12:00:00").timestamp, mask, nothing_read)
+    now = bundle.codec.moment("2025-08-31T12:00:00").timestamp
+    _, found = calendar.settle(event, now, calendar.allowed_dates(mask), nothing_read)
     assert bundle.codec.iso(found) == "2025-08-31T13:00:00"  # and not on 31 January
 
 

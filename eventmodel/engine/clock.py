@@ -1,9 +1,10 @@
 """From the ids of a generated datetime to a moment that can be."""
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import takewhile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,14 +25,16 @@ class Clock:
     ``allowed`` says otherwise.
     """
 
-    def __init__(self, codec: Codec, not_before: int, allowed: Sequence[np.ndarray], believed: Container[int]) -> None:
+    def __init__(
+        self, codec: Codec, not_before: int, allowed: Sequence[np.ndarray], is_believed: Callable[[int, int], bool]
+    ) -> None:
         """
         Args:
             not_before: microseconds.
             allowed: of month, day, hour and minute, a mask (bool) over the ids.
-            believed: the months that, where they are chosen, are meant.
+            is_believed: whether in one month another one is meant where it is chosen.
         """
-        self._codec, self._allowed, self._believed = codec, allowed, believed
+        self._codec, self._allowed, self._is_believed = codec, allowed, is_believed
         self._earliest = codec.at_timestamp(not_before)
         self._wall = self._earliest.wall
         self._shown_again = self._wall - timedelta(seconds=self._put_back())
@@ -46,8 +49,9 @@ class Clock:
         return self._known[key]
 
     def _settle(self, month: int, day: int, hour: int, minute: int) -> Moment:
+        is_believed = self._is_believed(self._wall.month, month)
         for near in dict.fromkeys((self._shown_again, self._wall)):
-            wall = next_wall(near, month, day, hour, minute, self._believed)
+            wall = next_wall(near, month, day, hour, minute, is_believed)
             if wall is not None and self._is_allowed(wall) and (moment := self._moment(wall)):
                 return moment
         return self._first
@@ -85,6 +89,17 @@ class Clock:
         return None
 
 
+class AllowedDates(NamedTuple):
+    """What may happen, as far as datetimes go: the same for all events of a rollout."""
+
+    order: Sequence[np.ndarray]
+    """Of the ordering datetime's month, day, hour and minute, a mask (bool) over the ids."""
+    is_month_asked: bool
+    """Whether some months are ruled out, beyond those that have no allowed day."""
+    other_days: Sequence[np.ndarray]
+    """Of each other datetime's day, a mask."""
+
+
 class Calendar:
     """Makes what the chain chose an event that can be: its datetimes exist, and time moves forward."""
 
@@ -93,58 +108,74 @@ class Calendar:
         Args:
             months: of the ordering datetime, which training has shown.
         """
-        self._codec, self._shown = codec, frozenset(months)
+        self._codec = codec
         self._starts = codec.starts
         fields: dict[str, list[int]] = {}
         for c, category in enumerate(codec.schema.categories):
             if category.part is not None:
                 fields.setdefault(category.field, []).append(c)
-        self._order = fields.pop(codec.schema.order_by)
-        self._others = list(fields.values())
-        self._months = list(siblings(codec.schema.categories)[self._order[0]])
+        first, *_, last = fields.pop(codec.schema.order_by)
+        self._order = slice(first, last + 1)
+        self._others = [(month, day) for month, day, *_ in fields.values()]
+        self._months = list(siblings(codec.schema.categories)[first])
+        self._led_to = {now: _led_to(now, months) for now in MONTHS}
 
-    def clock(self, not_before: int, allowed: np.ndarray, read: np.ndarray) -> Clock:
-        """Of events that are not before a moment (microseconds); allowed (V,) bool; events read (Q, C)."""
-        masks = [self._mask(c, allowed) for c in self._order]
-        months, days = (mask.copy() for mask in masks[:2])
+    def allowed_dates(self, allowed: np.ndarray) -> AllowedDates:
+        """Of the ids (V,) bool that may happen."""
+        order = [self._mask(c, allowed) for c in range(self._order.start, self._order.stop)]
+        months, days = (mask.copy() for mask in order[:2])
         months[1:] = True
         keep_to_calendar(months, days)  # as it is where days alone are asked for
-        is_asked = not np.array_equal(masks[0][1:], months[1:])  # then a month is meant where it is chosen
-        believed = MONTHS if is_asked else self._believed(not_before, read)
-        return Clock(self._codec, not_before, masks, believed)
+        is_month_asked = not np.array_equal(order[0][1:], months[1:])
+        return AllowedDates(order, is_month_asked, [self._mask(day, allowed) for _, day in self._others])
 
-    def moments(self, ids: np.ndarray, not_before: int, allowed: np.ndarray, read: np.ndarray) -> np.ndarray:
-        """When events (n, C) that were chosen take place: (n,) int64 microseconds; the rest as for ``clock``."""
-        clock = self.clock(not_before, allowed, read)
+    def moments(self, ids: np.ndarray, not_before: int, allowed: AllowedDates, read: np.ndarray) -> np.ndarray:
+        """When events that were chosen take place.
+
+        Args:
+            ids: (n, C).
+            not_before: microseconds; no event takes place before.
+            read: (Q, C), the events that the decoder has read.
+
+        Returns:
+            (n,) int64 microseconds.
+        """
+        clock = self._clock(not_before, allowed, read)
         return np.array([clock.settle(event).timestamp for event in ids[:, self._order]], np.int64)
 
     def settle(
-        self, ids: np.ndarray, not_before: int, allowed: np.ndarray, read: np.ndarray
+        self, ids: np.ndarray, not_before: int, allowed: AllowedDates, read: np.ndarray
     ) -> tuple[np.ndarray, Moment]:
-        """One event (C,) with the ids that it takes place with, and its moment; the rest as for ``clock``."""
-        moment = self.clock(not_before, allowed, read).settle(ids[self._order])
+        """One event (C,) with the ids that it takes place with, and its moment; the rest as for ``moments``."""
+        moment = self._clock(not_before, allowed, read).settle(ids[self._order])
+        wall = moment.wall
         settled = ids.astype(np.int32)
-        settled[self._order] = datetime_ids(moment.wall)
-        for month, day, *_ in self._others:
-            last = last_day(int(settled[month]), moment.wall)
+        settled[self._order] = datetime_ids(wall)
+        for (month, day), days in zip(self._others, allowed.other_days, strict=True):
+            last = last_day(int(settled[month]), wall)
             if settled[day] > last:  # the 30th of February: the last day there is, of those allowed
-                days = np.flatnonzero(self._mask(day, allowed)[: last + 1])
-                settled[day] = days[-1] if len(days) else 0
+                some = np.flatnonzero(days[: last + 1])
+                settled[day] = some[-1] if len(some) else 0
         return settled, moment
 
-    def _believed(self, not_before: int, read: np.ndarray) -> Collection[int]:
-        """The months that are meant where they are chosen.
+    def _clock(self, not_before: int, allowed: AllowedDates, read: np.ndarray) -> Clock:
+        """Of a month that is asked for no reason is needed to believe it.
 
         A month that training has never shown can only be copied from the events read. So where the next
         month is such a one, what is chosen in its place from the vocabulary says no more than that this
-        month is over. A month is believed if it stands in an event read, or if training has shown every
-        month from now on to it.
+        month is over. A month is believed if training has shown every month from now on to it, or if it
+        stands in an event read.
         """
-        if len(self._shown) == len(MONTHS):
-            return MONTHS
-        now = self._codec.at_timestamp(not_before).wall.month
-        ahead = (*range(now, 13), *range(1, now))
-        return {*takewhile(self._shown.__contains__, ahead), *read[:, self._months].ravel().tolist()}
+
+        def is_believed(now: int, month: int) -> bool:
+            return allowed.is_month_asked or month in self._led_to[now] or month in read[:, self._months]
+
+        return Clock(self._codec, not_before, allowed.order, is_believed)
 
     def _mask(self, category: int, allowed: np.ndarray) -> np.ndarray:
         return allowed[self._starts[category] : self._starts[category + 1]]
+
+
+def _led_to(now: int, shown: Collection[int]) -> frozenset[int]:
+    """The months, from one on, without a month between that is not shown."""
+    return frozenset(takewhile(shown.__contains__, (*range(now, 13), *range(1, now))))

@@ -45,9 +45,11 @@ class Engine:
         self._calendar = Calendar(codec, months)
         schema = codec.schema
         self._starts = codec.starts
+        self._everything = np.ones(self._starts[-1], bool)
+        self._every_date = self._calendar.allowed_dates(self._everything)
         self._focus = schema.stream_index(schema.focus)
         # a future event has a time: the categories of the ordering datetime are never unknown
-        self._possible = np.ones(self._starts[-1], bool)
+        self._possible = self._everything.copy()
         self._possible[[self._starts[i] for i, c in enumerate(schema.categories) if c.field == schema.order_by]] = False
 
     @property
@@ -100,12 +102,13 @@ class Engine:
 
     def _groups(self, queries: Sequence[Query], decoding: Decoding) -> Iterator[tuple[Decoding, list["_Row"]]]:
         """The rollouts of all queries, so many at a time, with a decoding that has a row for each."""
-        everything = np.ones(self._starts[-1], bool)
         rows = []
         for at, query in enumerate(queries):
-            allowed = everything if query.allowed is None else query.allowed
-            last_read = self._last_read(query)
-            rows += [_Row(at, Rollout(query, number, allowed, last_read)) for number in range(query.n_rollouts)]
+            allowed, dates = self._everything, self._every_date
+            if query.allowed is not None:
+                allowed, dates = query.allowed, self._calendar.allowed_dates(query.allowed)
+            last_read = self._last_read(query) if query.horizon > 1 else None  # else no event is read back
+            rows += [_Row(at, Rollout(query, number, allowed, dates, last_read)) for number in range(query.n_rollouts)]
         if len(rows) == len(queries) <= ROLLOUTS_AT_A_TIME:
             yield decoding, rows
             return
@@ -117,14 +120,16 @@ class Engine:
         self, drafts: Sequence["_Draft"], decoding: Decoding, rows: list["_Row"], on_step: Callable[[], None]
     ) -> None:
         """Generate all events of some rollouts; the longest horizon comes first."""
+        allowed = np.stack([row.rollout.allowed for row in rows])
+        choosable = allowed & self._possible
         while True:
             on_step()
-            self._observe(drafts, decoding, rows)
+            self._observe(drafts, decoding, rows, allowed[: len(rows)])
             rollouts = [row.rollout for row in rows]
-            step = choose(decoding, rollouts, self._possible)
+            step = choose(decoding, rollouts, choosable[: len(rows)])
             of_rollout = zip(rollouts, step.chosen, step.log_prob.sum(1), decoding.read, strict=True)
             for rollout, ids, log_prob, read in of_rollout:
-                settled, moment = self._calendar.settle(ids, rollout.timestamp, rollout.allowed, read)
+                settled, moment = self._calendar.settle(ids, rollout.timestamp, rollout.dates, read)
                 rollout.take(settled, float(log_prob), moment)
             for row in rows:
                 if row.rollout.is_done:
@@ -136,12 +141,13 @@ class Engine:
                 decoding = decoding.take(slice(len(rows)))
             read_back(decoding, [row.rollout for row in rows])
 
-    def _observe(self, drafts: Sequence["_Draft"], decoding: Decoding, rows: Sequence["_Row"]) -> None:
+    def _observe(
+        self, drafts: Sequence["_Draft"], decoding: Decoding, rows: Sequence["_Row"], allowed: np.ndarray
+    ) -> None:
         """Note the next event's distribution, and when it takes place where that is asked for."""
         log_probs = decoding.log_probs
         if not np.isfinite(log_probs).all():
             raise FloatingPointError("the model gave a probability that is not a number")
-        allowed = np.stack([row.rollout.allowed for row in rows])
         for row, distribution in zip(rows, self._restrict(log_probs, allowed), strict=True):
             drafts[row.query].add(len(row.rollout.ids), distribution)
         # rollouts that are drawn are a sample themselves
@@ -172,7 +178,7 @@ class Engine:
         events = sample_events(decoding, rows, allowed & self._possible, seeds)
         return np.stack(
             [
-                self._calendar.moments(sample, int(time), mask, read)
+                self._calendar.moments(sample, int(time), self._calendar.allowed_dates(mask), read)
                 for sample, time, mask, read in zip(events, not_before, allowed, decoding.read[rows], strict=True)
             ]
         )
@@ -247,7 +253,7 @@ class _Draft:
             when = quantiles(timestamp.T, self.query.quantiles)
         return Answer(
             log_probs=log_probs,
-            ids=np.stack([np.stack(rollout.ids) for rollout in rollouts]),
+            ids=np.array([rollout.ids for rollout in rollouts], np.int32),
             timestamp=timestamp,
             log_prob=np.array([rollout.log_prob for rollout in rollouts], np.float32),
             observed_log_prob=self.observed,

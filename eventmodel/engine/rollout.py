@@ -5,23 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from eventmodel.codec import MICROSECONDS, Moment
+from eventmodel.engine.clock import AllowedDates
 from eventmodel.engine.decoding import ChainStep, Decoding
 from eventmodel.engine.noise import ROLLOUTS, gumbel
-from eventmodel.engine.query import Query
+from eventmodel.engine.query import Query, Sampling
 from eventmodel.time_context import gap_bucket, weekday
 
 
 class Rollout:
     """One way that a query's future may go, as far as it has been generated."""
 
-    def __init__(self, query: Query, number: int, allowed: np.ndarray, last_read: int | None) -> None:
+    def __init__(
+        self, query: Query, number: int, allowed: np.ndarray, dates: AllowedDates, last_read: int | None
+    ) -> None:
         """
         Args:
             number: of the rollout among the query's.
             allowed: (V,) bool.
+            dates: those that are allowed.
             last_read: time of the newest event that the decoder has read; None where it has read none.
         """
-        self.query, self.number, self.allowed = query, number, allowed
+        self.query, self.number, self.allowed, self.dates = query, number, allowed, dates
         self.timestamp, self._previous = query.now, last_read
         self.ids: list[np.ndarray] = []
         self.log_prob: list[float] = []
@@ -38,11 +42,8 @@ class Rollout:
             return 0
         return int(gap_bucket(np.array((self.timestamp - self._previous) / MICROSECONDS)))
 
-    def noise(self, width: int) -> np.ndarray:
+    def noise(self, sampling: Sampling, width: int) -> np.ndarray:
         """(width,) of the next choice."""
-        sampling = self.query.sampling
-        if sampling is None:
-            return np.zeros(width, np.float32)
         generator = np.random.default_rng((ROLLOUTS, sampling.seed, self.number, len(self.ids)))
         return gumbel(generator, 1, width)[0] * np.float32(sampling.temperature)
 
@@ -56,14 +57,16 @@ class Rollout:
         self.timestamp = moment.timestamp
 
 
-def choose(decoding: Decoding, rollouts: Sequence[Rollout], possible: np.ndarray) -> ChainStep:
+def choose(decoding: Decoding, rollouts: Sequence[Rollout], allowed: np.ndarray) -> ChainStep:
     """The next event of every sequence, from the chain.
 
     Args:
-        possible: (V,) bool, what can be chosen at all.
+        allowed: (B, V) bool, what can be chosen.
     """
-    allowed = np.stack([rollout.allowed for rollout in rollouts]) & possible
-    noise = np.stack([rollout.noise(len(possible)) for rollout in rollouts])
+    noise = np.zeros(allowed.shape, np.float32)
+    for of_rollout, rollout in zip(noise, rollouts, strict=True):
+        if rollout.query.sampling is not None:
+            of_rollout[:] = rollout.noise(rollout.query.sampling, len(of_rollout))
     top_p = np.array([1.0 if (s := r.query.sampling) is None else s.top_p for r in rollouts], np.float32)
     if (is_plain := top_p == 1).all():
         return decoding.chain(slice(None), noise, allowed)

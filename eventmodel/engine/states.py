@@ -1,11 +1,12 @@
 """Histories to states: each once, in batches of about the same length."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from eventmodel.batch import StreamBatch
 from eventmodel.context import StreamRows, stream_batch
 from eventmodel.engine.backend import Backend, Native
 from eventmodel.engine.buckets import length_buckets
@@ -65,14 +66,21 @@ class StateEncoder:
         """Encode the first history of each missing state."""
         example = np.full(len(states), -1)
         example[place[::-1]] = np.arange(len(place))[::-1]  # the first one is written last
-        wanted, start = example[missing], 0
+        # all batches are made before one is encoded, which leaves nothing of Python in a processor's caches
+        for name, batch, places in list(self._batches(streams, example[missing], place)):
+            states[places] = self._backend.run(f"encode_{name}", batch)[0]
+
+    def _batches(
+        self, streams: Sequence[tuple[str, StreamRows]], wanted: np.ndarray, place: np.ndarray
+    ) -> Iterator[tuple[str, StreamBatch, np.ndarray]]:
+        """Histories ``wanted`` (n,) of all kinds, in batches of one kind, and the places of their states."""
+        start = 0
         for name, rows in streams:
             of_kind = wanted[(wanted >= start) & (wanted < start + len(rows.rows))] - start
             length = (rows.rows[of_kind] >= 0).sum(1)
             for bucket in length_buckets(length):
                 some, longest = of_kind[bucket], max(int(length[bucket].max()), 1)
-                batch = stream_batch(rows.events, rows.rows[some, :longest])
-                states[place[start + some]] = self._backend.run(f"encode_{name}", batch)[0]
+                yield name, stream_batch(rows.events, rows.rows[some, :longest]), place[start + some]
                 self.statistics.tokens += int(length[bucket].sum()) + len(bucket)
                 self.statistics.padding += int((longest - length[bucket]).sum())
             start += len(rows.rows)
