@@ -1,22 +1,28 @@
-"""Small schemas and logs that the tests share."""
+"""What the tests share: small schemas and logs, a tiny run, its bundle and its evaluation."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import settings
 from rich.console import Console
 
 from eventmodel.bundle import Bundle
+from eventmodel.checkpoint import load_checkpoint
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
+from eventmodel.heads import CHAIN, MARGINAL
 from eventmodel.schema import Schema, load_schema
 from export.run import ExportConfig, export
 from training.config import TrainConfig
+from training.evaluation import Scores, choose, score
 from training.preparation import prepare
 from training.run import train
+from training.sampling import Sampler
 
 # the same examples in every run, so that a change is judged by what it changed; test-all looks for new ones
 settings.register_profile("repeat", derandomize=True, deadline=None)
@@ -145,6 +151,71 @@ def bundle(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Bun
     """The tiny model, exported once in every format for the whole session."""
     out = tmp_path_factory.mktemp("bundle") / "bundle"
     return export(ExportConfig(run_directory / "best", out), Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def example_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The server's tests' small bundle, without artefacts, for all who only read it."""
+    from server_example import write_example  # not above: it brings the server, which most tests do without
+
+    return write_example(tmp_path_factory.mktemp("example") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def evaluated(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """The tiny run, evaluated on the whole test part; and where that was written."""
+    from training.evaluate import EvaluateConfig, evaluate  # not above: it brings matplotlib
+
+    out = tmp_path_factory.mktemp("evaluation") / "out"
+    return evaluate(EvaluateConfig((run_directory / "best",), out=out), Console(quiet=True)), out
+
+
+@pytest.fixture(scope="session")
+def summary(evaluated: tuple[dict[str, Any], Path]) -> dict[str, Any]:
+    """What the evaluation of the tiny run returned."""
+    return evaluated[0]
+
+
+@pytest.fixture(scope="session")
+def evaluation_directory(evaluated: tuple[dict[str, Any], Path]) -> Path:
+    """What the evaluation of the tiny run wrote."""
+    return evaluated[1]
+
+
+@pytest.fixture(scope="session")
+def positions(run_directory: Path, small_log: EventLog) -> np.ndarray:
+    """The events before the targets of the test part."""
+    config = load_checkpoint(run_directory / "best").model.config
+    sampler = Sampler(small_log, config, small_log.validation_end, len(small_log.events.timestamp))
+    return choose(sampler, len(sampler))
+
+
+@pytest.fixture(scope="session")
+def scores(run_directory: Path, small_log: EventLog, positions: np.ndarray) -> Scores:
+    """The tiny model's, of those targets."""
+    model = load_checkpoint(run_directory / "best").model
+    sampler = Sampler(small_log, model.config, 0, len(small_log.events.timestamp))
+    return score(model, sampler, positions, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def oracle_file(
+    small_log: EventLog, positions: np.ndarray, scores: Scores, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An oracle of every other target, 0.25 nats below the model in each category."""
+    names = [category.name for category in small_log.schema.categories]
+    index, part = small_log.focus, slice(0, None, 2)
+    ids = index.vocabulary_id[index.entity[positions[part]]]
+    category = small_log.schema.key_category(small_log.schema.focus_stream)
+    assert category is not None
+    people = [None, *small_log.vocabularies[str(small_log.schema.categories[category].vocabulary)]]
+    columns: dict[str, Any] = {"row": index.rows[positions[part] + 1], "focus": [people[i] for i in ids]}
+    for kind, name in ((MARGINAL, "marginal"), (CHAIN, "chain")):
+        for c, category in enumerate(names):
+            columns[f"{name}_{category}"] = -scores.log_prob[kind][part, c].astype(float) - 0.25
+    path = tmp_path_factory.mktemp("oracle") / "log.oracle.parquet"
+    pl.DataFrame(columns).sample(fraction=1, shuffle=True, seed=0).write_parquet(path)
+    return path
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from server_example import FakeEngine, event, example, write_example
+from server_example import FakeEngine, event, example
 
 import eventmodel
 from eventmodel import api
@@ -32,10 +32,9 @@ QUESTION: Question = {
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def predictor(example_bundle: Bundle) -> Predictor:
     """With an engine that needs no network."""
-    bundle = write_example(tmp_path_factory.mktemp("bundle"))
-    return Predictor(bundle, FakeEngine(bundle))  # type: ignore[arg-type]
+    return Predictor(example_bundle, FakeEngine(example_bundle))  # type: ignore[arg-type]
 
 
 def answer_of_server(predictor: Predictor, document: object) -> Any:

@@ -136,11 +136,6 @@ def test_the_server_is_saturated_above_the_highest_rate_below_which_all_were_sus
 # --- both loops ----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_example(tmp_path_factory.mktemp("bundle")).path
-
-
 def locust(port: int, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "locust", "--headless", "--only-summary", "--locustfile", str(LOCUSTFILE)]
     return subprocess.run(
@@ -160,9 +155,9 @@ def measured(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_an_open_loop_sends_at_every_rate_and_reports(served: Path, tmp_path: Path) -> None:
+def test_an_open_loop_sends_at_every_rate_and_reports(example_bundle: Bundle, tmp_path: Path) -> None:
     key = {"EVENTMODEL_API_KEY": "secret"}
-    with started(served, tmp_path / "server.log", **key) as server:
+    with started(example_bundle.path, tmp_path / "server.log", **key) as server:
         flags = ("--rates", "20,40", "--step-s", "1", "--at-least", "40", "--out", str(tmp_path / "out"))
         done = locust(server.port, *flags, **key)
         assert done.returncode == 0, done.stderr
@@ -176,9 +171,9 @@ def test_an_open_loop_sends_at_every_rate_and_reports(served: Path, tmp_path: Pa
     assert "POST" in written.with_suffix(".html").read_text()
 
 
-def test_an_open_loop_does_not_wait_for_a_server_that_is_slow(served: Path, tmp_path: Path) -> None:
+def test_an_open_loop_does_not_wait_for_a_server_that_is_slow(example_bundle: Bundle, tmp_path: Path) -> None:
     flags = ("--max-batch-size", "1", "--max-queue", "2")
-    with started(served, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.2") as server:
+    with started(example_bundle.path, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.2") as server:
         done = locust(server.port, "--rates", "40", "--step-s", "1", "--at-least", "40")
     (found,) = measured(done)["steps"]
     assert done.returncode == 1
@@ -187,9 +182,9 @@ def test_an_open_loop_does_not_wait_for_a_server_that_is_slow(served: Path, tmp_
     assert found["failures"]["503 queue_full"] > 25  # it answers five in a second
 
 
-def test_in_a_closed_loop_every_user_waits_for_its_answer(served: Path, tmp_path: Path) -> None:
+def test_in_a_closed_loop_every_user_waits_for_its_answer(example_bundle: Bundle, tmp_path: Path) -> None:
     flags = ("--max-batch-size", "4", "--max-queue", "4")
-    with started(served, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.1") as server:
+    with started(example_bundle.path, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.1") as server:
         done = locust(server.port, "--users", "4", "--spawn-rate", "100", "--run-time", "2")
     assert done.returncode == 0, done.stderr
     (found,) = measured(done)["steps"]

@@ -18,6 +18,7 @@ from image import Builder, Container
 from running_server import ROOT, free_port, request, started, wait_for
 from server_example import write_example
 
+from eventmodel.bundle import Bundle
 from server.probes import LIVE
 
 ARGUMENTS, STAGES = parse((ROOT / "Dockerfile").read_text("utf-8"))
@@ -233,11 +234,10 @@ def test_the_image_serves_as_process_1_unprivileged_on_a_read_only_root_and_drai
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_load_test_s_image_asks_and_loads_a_server_unprivileged_on_a_read_only_root(
-    builder: Builder, tmp_path: Path
+    builder: Builder, example_bundle: Bundle, tmp_path: Path
 ) -> None:
-    bundle = write_example(tmp_path / "bundle").path
     flags = ("--rates", "10", "--step-s", "1", "--at-least", "10", "--only-summary")
-    with builder.built("loadtest") as made, started(bundle, tmp_path / "server.log") as server:
+    with builder.built("loadtest") as made, started(example_bundle.path, tmp_path / "server.log") as server:
         url = f"http://127.0.0.1:{server.port}"
         smoke = made.command("python", "-m", "server.smoke", "--url", url, "--requests", "1")
         asked = subprocess.run(smoke, capture_output=True, text=True, check=False, timeout=120)

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from running_server import Server, free_port, request, started, wait_for
-from server_example import event, write_example
+from server_example import event
 
+from eventmodel.bundle import Bundle
 from server import metrics
 from server.app import METRICS
 
@@ -224,12 +225,13 @@ def load(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Prometheus]]:
+def watched(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Prometheus]]:
     """A server that has had some load, and a Prometheus that saw it."""
     directory = tmp_path_factory.mktemp("watched")
-    bundle = write_example(directory / "bundle").path
     with (
-        started(bundle, directory / "server.log", "--max-queue", "6", FAKE_ENGINE_BATCH_S="0.01") as server,
+        started(
+            example_bundle.path, directory / "server.log", "--max-queue", "6", FAKE_ENGINE_BATCH_S="0.01"
+        ) as server,
         prometheus(server, directory) as running,
     ):
         load(server)

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from running_server import started
-from server_example import write_example
 
 from eventmodel.api import Predictor
 from eventmodel.bundle import Bundle
@@ -111,11 +110,13 @@ def test_the_readme_s_three_lines_give_an_answer_of_the_shape_that_it_shows(
     assert shape(names["answer"]) == shape(expected)
 
 
-def test_the_readme_s_client_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_s_client_predicts(
+    example_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = re.search(r"### A client in Python\n\n```python\n(.*?)```", README, re.DOTALL)
     assert code is not None
     names: dict[str, Any] = {}
-    with started(write_example(tmp_path / "bundle").path, tmp_path / "server.log") as server:
+    with started(example_bundle.path, tmp_path / "server.log") as server:
         exec(code[1].replace("localhost:8000", f"127.0.0.1:{server.port}"), names)
     assert names["prediction"]["focus"] == names["request"]["focus"]
     assert capsys.readouterr().out == ""  # of the error

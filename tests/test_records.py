@@ -27,11 +27,6 @@ from training.sampling import Nows, Sampler
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_example(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
 def of_log(small_log: EventLog) -> Bundle:
     """A bundle of ``small_log``, without its model."""
     return Bundle(
@@ -121,29 +116,31 @@ RECORDS = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(records=RECORDS, focus=NAMES, minute=st.integers(-1, 9))
 def test_the_document_says_the_same_as_the_records(
-    bundle: Bundle, records: list[dict[str, Any]], focus: str | int, minute: int
+    example_bundle: Bundle, records: list[dict[str, Any]], focus: str | int, minute: int
 ) -> None:
     now = None if minute < 0 else f"2026-01-29T08:0{minute}:30"
     up_to_now = [r for r in records if now is None or r["EventDatetime"] <= now]
     if not any(str(focus) in (str(r.get("Worker")), str(r.get("Helper"))) for r in up_to_now):
         with pytest.raises(RequestError) as caught:
-            build_request(bundle, records, focus, now)
+            build_request(example_bundle, records, focus, now)
         assert caught.value.code in ("no_records", "unknown_focus")
         return
     question: Any = {"quantiles": (0.1, 0.5), "allowed": {"Site": ("s1",)}, "horizon": 2}
-    document = json.loads(json.dumps(build_request(bundle, records, focus, now, **question)))
-    assert_same_arrays(read_request(document, bundle), request_of(bundle, records, focus, now, **question))  # type: ignore[arg-type]
+    document = json.loads(json.dumps(build_request(example_bundle, records, focus, now, **question)))
+    assert_same_arrays(
+        read_request(document, example_bundle), request_of(example_bundle, records, focus, now, **question)
+    )  # type: ignore[arg-type]
 
 
 @settings(max_examples=100, deadline=None)
 @given(records=RECORDS.filter(len), data=st.data())
 def test_records_may_come_in_any_order_that_keeps_equal_times(
-    bundle: Bundle, records: list[dict[str, Any]], data: st.DataObject
+    example_bundle: Bundle, records: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     records[0]["Worker"] = "ann"
     times = data.draw(st.permutations(sorted({r["EventDatetime"] for r in records})))
     shuffled = sorted(records, key=lambda r: times.index(r["EventDatetime"]))
-    assert_same_arrays(request_of(bundle, shuffled, "ann"), request_of(bundle, records, "ann"))
+    assert_same_arrays(request_of(example_bundle, shuffled, "ann"), request_of(example_bundle, records, "ann"))
 
 
 class Labelled(list[object]):
@@ -153,13 +150,13 @@ class Labelled(list[object]):
         return list(self)[-1 - label]
 
 
-def test_records_may_be_objects_columns_or_a_frame(bundle: Bundle) -> None:
+def test_records_may_be_objects_columns_or_a_frame(example_bundle: Bundle) -> None:
     records = [event(0), event(1, "bob", Helper="ann"), event(2, Hours="3")]
     frame = pl.DataFrame(records)
-    expected = request_of(bundle, records, "ann")
+    expected = request_of(example_bundle, records, "ann")
     labelled = {name: Labelled(values) for name, values in frame.to_dict(as_series=False).items()}
     for same in (frame, frame.to_dict(as_series=False), tuple(records), labelled):
-        assert_same_arrays(request_of(bundle, same, "ann"), expected)
+        assert_same_arrays(request_of(example_bundle, same, "ann"), expected)
 
 
 class LikePandas:
@@ -173,9 +170,11 @@ class LikePandas:
         return self.columns
 
 
-def test_a_frame_may_give_its_columns_in_pandas_way(bundle: Bundle) -> None:
+def test_a_frame_may_give_its_columns_in_pandas_way(example_bundle: Bundle) -> None:
     columns = {"Worker": ["ann", "bob"], "EventDatetime": ["2026-01-29T08:00:00", "2026-01-29T08:01:00"]}
-    assert_same_arrays(request_of(bundle, LikePandas(columns), "ann"), request_of(bundle, columns, "ann"))
+    assert_same_arrays(
+        request_of(example_bundle, LikePandas(columns), "ann"), request_of(example_bundle, columns, "ann")
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,49 +189,51 @@ def test_a_frame_may_give_its_columns_in_pandas_way(bundle: Bundle) -> None:
         ("Hours", Decimal("1.5"), 1.5),
     ],
 )
-def test_what_typed_tables_hold_is_read_as_its_text(bundle: Bundle, field: str, typed: object, text: object) -> None:
+def test_what_typed_tables_hold_is_read_as_its_text(
+    example_bundle: Bundle, field: str, typed: object, text: object
+) -> None:
     records, same = [event(5)], [event(5)]
     records[0][field], same[0][field] = typed, text
-    assert_same_arrays(request_of(bundle, records, "ann"), request_of(bundle, same, "ann"))
-    document = json.loads(json.dumps(build_request(bundle, records, "ann"), allow_nan=False))
-    assert_same_arrays(read_request(document, bundle), request_of(bundle, same, "ann"))
+    assert_same_arrays(request_of(example_bundle, records, "ann"), request_of(example_bundle, same, "ann"))
+    document = json.loads(json.dumps(build_request(example_bundle, records, "ann"), allow_nan=False))
+    assert_same_arrays(read_request(document, example_bundle), request_of(example_bundle, same, "ann"))
 
 
-def test_the_focus_is_read_with_those_that_it_met_most_recently(bundle: Bundle) -> None:
+def test_the_focus_is_read_with_those_that_it_met_most_recently(example_bundle: Bundle) -> None:
     records = [event(0, Case=1), event(1, "bob", Case=4), event(2, Case=2), event(3, Helper="cid", Case=3)]
-    streams = build_request(bundle, records, "ann")["streams"]
+    streams = build_request(example_bundle, records, "ann")["streams"]
     assert [entity["id"] for entity in streams["Worker"]] == ["ann", "cid"]
     assert [entity["id"] for entity in streams["Case"]] == ["3", "2"]
     assert len(streams["Time"][0]["events"]["rows"]) == 4
 
 
-def test_a_history_is_cut_to_what_the_model_reads(bundle: Bundle) -> None:
-    streams = build_request(bundle, [event(minute) for minute in range(20)], "ann")["streams"]
+def test_a_history_is_cut_to_what_the_model_reads(example_bundle: Bundle) -> None:
+    streams = build_request(example_bundle, [event(minute) for minute in range(20)], "ann")["streams"]
     events = streams["Worker"][0]["events"]
     at = events["columns"].index("EventDatetime")
     assert [row[at] for row in events["rows"]] == [f"2026-01-29T08:{minute}:00" for minute in range(14, 20)]
 
 
-def test_now_is_the_latest_record_unless_it_is_given(bundle: Bundle) -> None:
+def test_now_is_the_latest_record_unless_it_is_given(example_bundle: Bundle) -> None:
     records = [event(9, "bob"), event(3)]
-    assert build_request(bundle, records, "ann")["now"] == "2026-01-29T08:09:00"
-    assert build_request(bundle, records, "ann", datetime(2026, 1, 29, 8, 5))["now"] == "2026-01-29T08:05:00"
+    assert build_request(example_bundle, records, "ann")["now"] == "2026-01-29T08:09:00"
+    assert build_request(example_bundle, records, "ann", datetime(2026, 1, 29, 8, 5))["now"] == "2026-01-29T08:05:00"
 
 
-def test_a_request_of_decimals_is_json(bundle: Bundle) -> None:
-    document = build_request(bundle, [event(0, Hours=Decimal("4.25"))], "ann")
+def test_a_request_of_decimals_is_json(example_bundle: Bundle) -> None:
+    document = build_request(example_bundle, [event(0, Hours=Decimal("4.25"))], "ann")
     assert "4.25" in json.dumps(document)
 
 
-def test_a_name_cut_in_the_middle_of_a_character_is_one_like_any_other(bundle: Bundle) -> None:
+def test_a_name_cut_in_the_middle_of_a_character_is_one_like_any_other(example_bundle: Bundle) -> None:
     cut = "ann\ud83d"
-    request = request_of(bundle, [event(10, Worker=cut)], cut)
+    request = request_of(example_bundle, [event(10, Worker=cut)], cut)
     assert (request.focus, request.query.histories.vocabulary_id[0]) == (cut, 0)
 
 
-def test_records_that_name_no_focus_at_all_are_told_so(bundle: Bundle) -> None:
+def test_records_that_name_no_focus_at_all_are_told_so(example_bundle: Bundle) -> None:
     with pytest.raises(RequestError) as caught:
-        build_request(bundle, {"EventDatetime": ["2026-01-29T08:00:00"]}, "ann")
+        build_request(example_bundle, {"EventDatetime": ["2026-01-29T08:00:00"]}, "ann")
     assert (caught.value.code, caught.value.hint) == ("unknown_focus", "Give records that name it.")
 
 
@@ -243,12 +244,12 @@ def test_datetimes_of_a_zoned_log_are_written_with_their_offset(tmp_path: Path) 
     assert read_request(document, zoned).query.now_utc_offset == 7200
 
 
-def test_an_event_that_several_read_is_the_same_to_each(bundle: Bundle) -> None:
+def test_an_event_that_several_read_is_the_same_to_each(example_bundle: Bundle) -> None:
     records = [event(0), event(1, "bob", Helper="ann"), event(2, "bob", Site="s99")]
-    table = Records.of(bundle, records)
+    table = Records.of(example_bundle, records)
     together = table.requests([table.read("ann"), table.read("bob")], {})
     for request, focus in zip(together, ("ann", "bob"), strict=True):
-        assert_same_arrays(request, request_of(bundle, records, focus))
+        assert_same_arrays(request, request_of(example_bundle, records, focus))
 
 
 GOOD = [event(0), event(1, "bob")]
@@ -280,25 +281,25 @@ CASES = {
 
 @pytest.mark.parametrize(("records", "changes", "loc", "code"), CASES.values(), ids=CASES.keys())
 def test_what_is_wrong_is_named_by_its_place(
-    bundle: Bundle, records: Any, changes: dict[str, Any], loc: str, code: str
+    example_bundle: Bundle, records: Any, changes: dict[str, Any], loc: str, code: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        build_request(bundle, records, **{"focus": "ann"} | changes)
+        build_request(example_bundle, records, **{"focus": "ann"} | changes)
     assert (caught.value.loc, caught.value.code) == (loc, code)
     assert caught.value.message
     assert caught.value.hint
 
 
-def test_a_misspelt_focus_gets_the_nearest_one_as_a_hint(bundle: Bundle) -> None:
+def test_a_misspelt_focus_gets_the_nearest_one_as_a_hint(example_bundle: Bundle) -> None:
     with pytest.raises(RequestError, match="Did you mean 'ann'"):
-        build_request(bundle, GOOD, "anne")
+        build_request(example_bundle, GOOD, "anne")
 
 
-def test_a_value_that_is_not_read_is_not_looked_at(bundle: Bundle) -> None:
+def test_a_value_that_is_not_read_is_not_looked_at(example_bundle: Bundle) -> None:
     """Records may be many; what lies before the newest events of the histories costs nothing."""
     old = event(0, "bob", Hours="x")
     newer = [event(minute) for minute in range(1, 20)]
-    assert build_request(bundle, [old, *newer], "ann")["focus"] == "ann"
+    assert build_request(example_bundle, [old, *newer], "ann")["focus"] == "ann"
 
 
 # --- records in a request ----------------------------------------------------------------------
@@ -317,20 +318,22 @@ ROWS = {"columns": list(GOOD[0]), "rows": [list(record.values()) for record in G
 
 @pytest.mark.parametrize("records", [GOOD, ROWS])
 def test_a_request_may_hold_records_of_which_the_prediction_reads_what_it_would_be_sent(
-    bundle: Bundle, records: Any
+    example_bundle: Bundle, records: Any
 ) -> None:
     document = {"records": records, "focus": "ann", "horizon": 2, "top_k": 1}
-    assert_same_arrays(read_request(document, bundle), request_of(bundle, GOOD, "ann", horizon=2, top_k=1))
+    assert_same_arrays(
+        read_request(document, example_bundle), request_of(example_bundle, GOOD, "ann", horizon=2, top_k=1)
+    )
 
 
-def test_requests_of_both_kinds_are_read_together(bundle: Bundle) -> None:
+def test_requests_of_both_kinds_are_read_together(example_bundle: Bundle) -> None:
     documents = [
         {"records": GOOD, "focus": "ann"},
-        build_request(bundle, GOOD, "ann"),
+        build_request(example_bundle, GOOD, "ann"),
         {"records": ROWS, "focus": "bob"},
     ]
-    for together, document in zip(read_requests(documents, bundle), documents, strict=True):
-        assert_same_arrays(together, read_request(document, bundle))
+    for together, document in zip(read_requests(documents, example_bundle), documents, strict=True):
+        assert_same_arrays(together, read_request(document, example_bundle))
 
 
 @pytest.mark.parametrize(
@@ -354,8 +357,8 @@ def test_requests_of_both_kinds_are_read_together(bundle: Bundle) -> None:
     ],
 )
 def test_what_is_wrong_with_a_request_s_records_is_named_by_its_place(
-    bundle: Bundle, changes: dict[str, Any], code: str, loc: str
+    example_bundle: Bundle, changes: dict[str, Any], code: str, loc: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        read_request({"records": GOOD, "focus": "ann"} | changes, bundle)
+        read_request({"records": GOOD, "focus": "ann"} | changes, example_bundle)
     assert (caught.value.code, caught.value.loc) == (code, loc)

@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from running_server import request, started, wait_for
-from server_example import write_example
 
+from eventmodel.bundle import Bundle
 from server.admission import Room
 
 
@@ -49,19 +49,19 @@ def test_the_places_of_a_process_that_died_are_free_when_its_successor_starts() 
     assert room.take()
 
 
-def test_none_is_turned_away_while_there_is_room_however_the_requests_are_spread(tmp_path: Path) -> None:
-    bundle = write_example(tmp_path / "bundle").path
+def test_none_is_turned_away_while_there_is_room_however_the_requests_are_spread(
+    example_bundle: Bundle, tmp_path: Path
+) -> None:
     flags = ("--http-processes", "4", "--max-queue", "8")
-    with started(bundle, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.2") as server:
+    with started(example_bundle.path, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S="0.2") as server:
         for _ in range(3):
             assert Counter(r.status_code for r in server.post_all([request()] * 8)) == {200: 8}
 
 
-def test_a_request_takes_its_place_before_its_body_is_there(tmp_path: Path) -> None:
-    bundle = write_example(tmp_path / "bundle").path
+def test_a_request_takes_its_place_before_its_body_is_there(example_bundle: Bundle, tmp_path: Path) -> None:
     body = json.dumps(request()).encode()
     head = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n\r\n" % len(body)
-    with started(bundle, tmp_path / "server.log", "--max-queue", "2") as server:
+    with started(example_bundle.path, tmp_path / "server.log", "--max-queue", "2") as server:
         slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
         with closing(slow[0]), closing(slow[1]):
             for connection in slow:

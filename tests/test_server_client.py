@@ -12,8 +12,9 @@ from typing import Any, get_type_hints
 import httpx
 import pytest
 from running_server import ENVIRONMENT, Server, free_port, request, started
-from server_example import SCHEMA, example, write_example
+from server_example import SCHEMA, example
 
+from eventmodel.bundle import Bundle
 from eventmodel.schema import Schema
 from server import prediction
 from server.client import ApiError, Client
@@ -22,9 +23,10 @@ from server.prediction import Prediction
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    bundle = write_example(tmp_path_factory.mktemp("bundle")).path
-    with started(bundle, tmp_path_factory.mktemp("log") / "server.log", EVENTMODEL_API_KEY="s3cret") as running:
+def server(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(
+        example_bundle.path, tmp_path_factory.mktemp("log") / "server.log", EVENTMODEL_API_KEY="s3cret"
+    ) as running:
         yield running
 
 

@@ -15,6 +15,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from server_example import ZONED, example, write_example
 
+from eventmodel.bundle import Bundle
+
 BEYOND_JSON_SCHEMA = {
     "impossible_date",
     "ambiguous_focus",
@@ -79,10 +81,11 @@ def test_the_card_is_as_documented(server: Server, document: dict[str, Any]) -> 
     assert documented["/info"]["GET"].Case().call_and_validate().status_code == 200
 
 
-def test_the_key_is_documented_where_one_is_needed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    bundle = write_example(tmp_path_factory.mktemp("bundle")).path
+def test_the_key_is_documented_where_one_is_needed(
+    example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, EVENTMODEL_API_KEY="s3cret") as locked:
+    with started(example_bundle.path, log, EVENTMODEL_API_KEY="s3cret") as locked:
         document = locked.client.get("/openapi.json", headers={"x-api-key": "s3cret"}).json()
         validate(document)
         schema = schemathesis.openapi.from_dict(document)

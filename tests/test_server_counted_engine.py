@@ -1,26 +1,27 @@
 """What the server counts of its engine."""
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 from counting import counted
 from prometheus_client import REGISTRY
-from server_example import FakeEngine, two_queries, write_example
+from server_example import FakeEngine, two_queries
 
 from eventmodel.bundle import Bundle
-from eventmodel.engine.query import Query
 from server.counted_engine import CountedEngine
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_example(tmp_path_factory.mktemp("bundle"))
+def batch(bundle: Bundle) -> Callable[[], None]:
+    """Answers two queries, and counts what that took."""
+    engine, queries = CountedEngine(FakeEngine(bundle)), two_queries(bundle)
 
+    def answer_and_count() -> None:
+        engine.answer(queries, lambda: None)
+        engine.count()
 
-@pytest.fixture
-def queries(bundle: Bundle) -> list[Query]:
-    return two_queries(bundle)
+    return answer_and_count
 
 
 @pytest.mark.parametrize(
@@ -34,29 +35,17 @@ def queries(bundle: Bundle) -> list[Query]:
         ("eventmodel_stage_duration_seconds_count", {"stage": "decode"}, 1),
     ],
 )
-def test_each_batch_is_counted_once(
-    bundle: Bundle, queries: list[Query], name: str, labels: dict[str, str], per_query: int
-) -> None:
-    engine = CountedEngine(FakeEngine(bundle))
-
-    def answer_and_count() -> None:
-        engine.answer(queries, lambda: None)
-        engine.count()
-
+def test_each_batch_is_counted_once(example_bundle: Bundle, name: str, labels: dict[str, str], per_query: int) -> None:
+    answer_and_count = batch(example_bundle)
     answer_and_count()
     assert counted(answer_and_count, name, **labels) == 2 * per_query
 
 
 def test_encoding_and_decoding_are_the_engine_s_whole_time(
-    bundle: Bundle, queries: list[Query], monkeypatch: pytest.MonkeyPatch
+    example_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_ENGINE_BATCH_S", "0.1")  # after encoding
-    engine = CountedEngine(FakeEngine(bundle))
-
-    def answer_and_count() -> None:
-        engine.answer(queries, lambda: None)
-        engine.count()
-
+    answer_and_count = batch(example_bundle)
     sums = [
         counted(answer_and_count, "eventmodel_stage_duration_seconds_sum", stage=stage)
         for stage in ("encode", "decode")
@@ -66,9 +55,9 @@ def test_encoding_and_decoding_are_the_engine_s_whole_time(
 
 
 def test_the_memory_of_a_gpu_is_told_where_torch_works_on_one(
-    bundle: Bundle, queries: list[Query], monkeypatch: pytest.MonkeyPatch
+    example_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = CountedEngine(FakeEngine(bundle))
+    engine = CountedEngine(FakeEngine(example_bundle))
     cuda = SimpleNamespace(is_initialized=lambda: False, memory_allocated=lambda: 5, memory_reserved=lambda: 8)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     engine.count()

@@ -16,17 +16,16 @@ import pytest
 from running_server import Server, free_port, request, run, started, wait_for
 from server_example import write_example
 
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_example(tmp_path_factory.mktemp("bundle")).path
+from eventmodel.bundle import Bundle
 
 
 @pytest.fixture(scope="module")
-def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One of small batches, so that much is queued, and of little patience."""
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, "--max-batch-size", "4", "--stuck-after-s", "3", "--http-processes", "2") as running:
+    with started(
+        example_bundle.path, log, "--max-batch-size", "4", "--stuck-after-s", "3", "--http-processes", "2"
+    ) as running:
         yield running
 
 
@@ -125,8 +124,8 @@ def test_an_expired_request_gets_504_and_never_reaches_the_model(server: Server)
     assert server.metric(answered) - before == 1
 
 
-def test_the_default_deadline_covers_the_model_and_the_body(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log", "--timeout-s", "0.5") as hasty:
+def test_the_default_deadline_covers_the_model_and_the_body(example_bundle: Bundle, tmp_path: Path) -> None:
+    with started(example_bundle.path, tmp_path / "server.log", "--timeout-s", "0.5") as hasty:
         assert hasty.post(request("sleep")).status_code == 504
         assert hasty.client.get("/live").status_code == 200
         with socket.create_connection(("127.0.0.1", hasty.port), timeout=5) as connection:
@@ -161,18 +160,20 @@ def test_a_model_that_dies_while_loading_ends_the_server(tmp_path: Path) -> None
     assert done.stderr.splitlines()[-1] == "error: the model process does not start: it ended with exit code 1"
 
 
-def test_http_processes_that_do_not_start_end_the_server(bundle: Path) -> None:
-    flags = ("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(free_port()))
+def test_http_processes_that_do_not_start_end_the_server(example_bundle: Bundle) -> None:
+    flags = ("--bundle", str(example_bundle.path), "--host", "127.0.0.1", "--port", str(free_port()))
     done = run(*flags, FAKE_HTTP_FAILS="1")
     assert done.returncode == 1
     assert "HTTP process 0 does not start" in done.stderr.splitlines()[-1]
     assert done.stderr.count("another one starts") == 4
 
 
-def test_a_directory_that_is_too_deep_for_sockets_is_refused_at_once(bundle: Path, tmp_path: Path) -> None:
+def test_a_directory_that_is_too_deep_for_sockets_is_refused_at_once(example_bundle: Bundle, tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 70)
     deep.mkdir()
-    done = run("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(free_port()), TMPDIR=str(deep))
+    done = run(
+        "--bundle", str(example_bundle.path), "--host", "127.0.0.1", "--port", str(free_port()), TMPDIR=str(deep)
+    )
     assert done.returncode == 2
     assert "TMPDIR" in done.stderr
 
@@ -198,11 +199,15 @@ def asked_all_the_time(server: Server, clients: int) -> Iterator[Counter[str]]:
 
 
 @pytest.mark.slow
-def test_ten_model_processes_killed_in_a_row_under_load_leave_nothing_behind(bundle: Path, tmp_path: Path) -> None:
+def test_ten_model_processes_killed_in_a_row_under_load_leave_nothing_behind(
+    example_bundle: Bundle, tmp_path: Path
+) -> None:
     temporary, batch, clients = tmp_path / "tmp", 4, 8
     temporary.mkdir()
     flags = ("--max-batch-size", str(batch), "--http-processes", "2")
-    with started(bundle, tmp_path / "server.log", *flags, TMPDIR=str(temporary), FAKE_ENGINE_BATCH_S="0.02") as server:
+    with started(
+        example_bundle.path, tmp_path / "server.log", *flags, TMPDIR=str(temporary), FAKE_ENGINE_BATCH_S="0.02"
+    ) as server:
 
         def held() -> tuple[int, int, int, int]:
             files = list(temporary.rglob("*"))

@@ -8,20 +8,17 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from documents import places
 from running_server import Server, started
-from server_example import example, write_example
+from server_example import example
 
-LONG = (pytest.mark.slow, pytest.mark.timeout(1800))
+from eventmodel.bundle import Bundle
+
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 10**30, -(10**400), 0.5, 1e308, "", " ", "x" * 5000, "\x00", "\ud7ff", "é" * 70,
     "‮", "NaN", "null", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "2026-02-30T00:00:00",
     "2026-01-29T08:00:00+99:00", "2026-01-29", [], {}, [[]], [None], {"": {}}, [[[[[[]]]]]], "ann", "s1",
 ]  # fmt: skip
-
-
-def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [at, *(place for key, item in inner for place in places(item, (*at, key)))]
 
 
 def in_rows(body: dict[str, Any]) -> dict[str, Any]:
@@ -86,10 +83,9 @@ def mutated(chance: random.Random) -> tuple[bytes, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    bundle = write_example(tmp_path_factory.mktemp("bundle")).path
+def server(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, "--max-body-bytes", "50000", "--timeout-s", "5") as running:
+    with started(example_bundle.path, log, "--max-body-bytes", "50000", "--timeout-s", "5") as running:
         yield running
 
 

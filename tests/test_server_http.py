@@ -16,26 +16,23 @@ import pytest
 from running_server import ENVIRONMENT, Server, free_port, request, run, started, wait_for
 from server_example import example, write_example
 
+from eventmodel.bundle import Bundle
+
 LIMIT = 50_000
 """Of a body, in bytes."""
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_example(tmp_path_factory.mktemp("bundle")).path
-
-
-@pytest.fixture(scope="module")
-def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, "--max-body-bytes", str(LIMIT), "--http-processes", "2") as running:
+    with started(example_bundle.path, log, "--max-body-bytes", str(LIMIT), "--http-processes", "2") as running:
         yield running
 
 
-def test_the_documented_example_works_as_it_stands(server: Server, bundle: Path) -> None:
+def test_the_documented_example_works_as_it_stands(server: Server, example_bundle: Bundle) -> None:
     operation = server.client.get("/openapi.json").json()["paths"]["/predict"]["post"]
     documented = operation["requestBody"]["content"]["application/json"]["example"]
-    assert documented == json.loads((bundle / "example.json").read_text())
+    assert documented == json.loads((example_bundle.path / "example.json").read_text())
     assert server.post(documented).status_code == 200
 
 
@@ -211,15 +208,15 @@ def test_a_path_that_is_no_bundle_is_said_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_backend_that_the_bundle_lacks_is_said_in_one_line(bundle: Path) -> None:
-    done = run("--bundle", str(bundle), "--backend", "torchscript")
+def test_a_backend_that_the_bundle_lacks_is_said_in_one_line(example_bundle: Bundle) -> None:
+    done = run("--bundle", str(example_bundle.path), "--backend", "torchscript")
     assert done.returncode == 2
     assert "torchscript" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_busy_port_is_said_in_one_line(server: Server, bundle: Path) -> None:
-    done = run("--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(server.port))
+def test_a_busy_port_is_said_in_one_line(server: Server, example_bundle: Bundle) -> None:
+    done = run("--bundle", str(example_bundle.path), "--host", "127.0.0.1", "--port", str(server.port))
     assert done.returncode == 2
     assert "--port" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -227,10 +224,10 @@ def test_a_busy_port_is_said_in_one_line(server: Server, bundle: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a file system")
 @pytest.mark.parametrize("kib", [4, 64, 200])
-def test_no_room_for_temporary_files_is_said_in_one_line(bundle: Path, tmp_path: Path, kib: int) -> None:
+def test_no_room_for_temporary_files_is_said_in_one_line(example_bundle: Bundle, tmp_path: Path, kib: int) -> None:
     small = f"mount -t tmpfs -o size={kib}k none {tmp_path}"
     command = ["unshare", "--mount", "sh", "-c", f'{small} && exec "$@"', "sh"]
-    done = run("--bundle", str(bundle), within=command, TMPDIR=str(tmp_path))
+    done = run("--bundle", str(example_bundle.path), within=command, TMPDIR=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no room for temporary files")
     assert done.stderr.count("\n") == 1
@@ -243,7 +240,7 @@ def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
     assert "error: the model process does not start: FloatingPointError: the engine fails on purpose" in done.stderr
 
 
-def test_the_http_process_imports_no_inference_library(bundle: Path) -> None:
+def test_the_http_process_imports_no_inference_library(example_bundle: Bundle) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -256,7 +253,7 @@ def test_the_http_process_imports_no_inference_library(bundle: Path) -> None:
         "    build_server(read_settings(['--bundle', sys.argv[1]]), load_bundle(Path(sys.argv[1])), dict)\n"
         "print([name for name in ('torch', 'onnxruntime') if name in sys.modules])\n"
     )
-    command = [sys.executable, "-c", code, str(bundle)]
+    command = [sys.executable, "-c", code, str(example_bundle.path)]
     assert subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stdout == "[]\n"
 
 
@@ -273,7 +270,7 @@ def test_a_request_without_a_usable_id_gets_one(server: Server, unusable: str) -
     assert unusable not in ids
 
 
-def test_info_tells_the_schema_the_vocabularies_and_the_limits(server: Server, bundle: Path) -> None:
+def test_info_tells_the_schema_the_vocabularies_and_the_limits(server: Server, example_bundle: Bundle) -> None:
     found = server.api.info()
     assert found["model"]["version"] == "0123456789ab"
     assert found["schema"]["focus"] == "Worker"
@@ -281,12 +278,12 @@ def test_info_tells_the_schema_the_vocabularies_and_the_limits(server: Server, b
     assert found["limits"]["body_bytes"] == LIMIT
     assert found["limits"]["horizon"] == 4
     assert found["limits"]["streams"]["Time"] == {"entities": 1, "events": 6}
-    assert found["example"] == json.loads((bundle / "example.json").read_text())
+    assert found["example"] == json.loads((example_bundle.path / "example.json").read_text())
     assert found["measured"] is None  # the tests' bundle was never trained
 
 
-def test_a_key_is_asked_for_everywhere_but_by_probes(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
+def test_a_key_is_asked_for_everywhere_but_by_probes(example_bundle: Bundle, tmp_path: Path) -> None:
+    with started(example_bundle.path, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
         for path in ("/live", "/ready", "/metrics"):
             assert locked.client.get(path).status_code == 200
         for key in ({}, {"X-API-Key": "S3cret"}, {"X-API-Key": "s3cret "[:5]}, {"X-API-Key": "key"}):

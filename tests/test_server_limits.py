@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 from running_server import Server, request, started
-from server_example import event, write_example
+from server_example import event
+
+from eventmodel.bundle import Bundle
 
 Body = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    bundle = write_example(tmp_path_factory.mktemp("bundle")).path
+def server(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, "--max-body-bytes", "400000", "--timeout-s", "0.7") as running:
+    with started(example_bundle.path, log, "--max-body-bytes", "400000", "--timeout-s", "0.7") as running:
         yield running
 
 

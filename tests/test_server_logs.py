@@ -11,22 +11,19 @@ from typing import Any
 
 import pytest
 from running_server import Server, request, run, started, wait_for
-from server_example import write_example
 from starlette.types import Message, Receive, Scope, Send
 
+from eventmodel.bundle import Bundle
 from server.logs import JsonFormatter, TextFormatter
 from server.request_id import RequestId
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_example(tmp_path_factory.mktemp("bundle")).path
-
-
-@pytest.fixture(scope="module")
-def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(example_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with started(bundle, log, "--log-format", "json", "--max-queue", "2", "--log-level", "debug") as running:
+    with started(
+        example_bundle.path, log, "--log-format", "json", "--max-queue", "2", "--log-level", "debug"
+    ) as running:
         yield running
 
 
@@ -40,9 +37,11 @@ def of_request(server: Server, id_: str) -> list[dict[str, Any]]:
     return [entry for entry in entries(server) if entry.get("request_id") == id_]
 
 
-def test_every_line_of_every_process_is_a_json_object(bundle: Path, tmp_path: Path) -> None:
+def test_every_line_of_every_process_is_a_json_object(example_bundle: Bundle, tmp_path: Path) -> None:
     """From the start to the end, with a model process that is killed and an HTTP process that is killed."""
-    with started(bundle, tmp_path / "server.log", "--log-format", "json", "--http-processes", "2") as server:
+    with started(
+        example_bundle.path, tmp_path / "server.log", "--log-format", "json", "--http-processes", "2"
+    ) as server:
         server.post(request("fail"))
         os.kill(server.model_process(), signal.SIGKILL)
         wait_for(lambda: not server.is_ready())
@@ -89,8 +88,8 @@ def test_a_request_on_which_the_model_fails_has_its_traceback_and_its_answer(ser
     assert (answer["level"], answer["status"], answer["code"]) == ("warning", 500, "internal_error")
 
 
-def test_at_the_default_level_what_is_answered_has_no_line(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log") as server:
+def test_at_the_default_level_what_is_answered_has_no_line(example_bundle: Bundle, tmp_path: Path) -> None:
+    with started(example_bundle.path, tmp_path / "server.log") as server:
         server.post(request())
         server.post({}, **{"X-Request-ID": "order-17"})
     (line,) = (line for line in server.log.read_text().splitlines() if "POST" in line)

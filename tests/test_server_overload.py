@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from running_server import request, started
-from server_example import write_example
 
 from benchmarks.serving.load import message, offer
+from eventmodel.bundle import Bundle
 
 QUEUE = 16
 
@@ -25,15 +25,14 @@ QUEUE = 16
     ],
 )
 def test_ten_times_the_capacity_is_answered_at_capacity_and_the_rest_turned_away(
-    tmp_path: Path, batch_s: float, batch: int, seconds: int
+    example_bundle: Bundle, tmp_path: Path, batch_s: float, batch: int, seconds: int
 ) -> None:
     capacity = batch / batch_s  # answers per second
-    bundle = write_example(tmp_path / "bundle").path
     flags = ("--max-batch-size", str(batch), "--max-queue", str(QUEUE))
     probes: dict[str, list[float]] = {"/live": [], "/ready": [], "/metrics": []}
     done = threading.Event()
 
-    with started(bundle, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S=str(batch_s)) as server:
+    with started(example_bundle.path, tmp_path / "server.log", *flags, FAKE_ENGINE_BATCH_S=str(batch_s)) as server:
 
         def probe() -> None:
             while not done.wait(0.5):  # far more often than who asks in operation

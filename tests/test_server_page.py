@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running_server import Server, started
 from server_example import KINDS, SCHEMA, example, write_example
 
+from eventmodel.bundle import Bundle
 from server.page import DOCS, FILES
 
 CHROMIUM = shutil.which("chromium")
@@ -98,9 +99,10 @@ def test_the_greeting_names_the_page(server: Server) -> None:
     assert f"http://localhost:{server.port}/\n" in server.log.read_text()
 
 
-def test_the_page_needs_no_key_and_shows_nothing_of_the_model(server: Server, tmp_path: Path) -> None:
-    bundle = write_example(tmp_path / "bundle").path
-    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
+def test_the_page_needs_no_key_and_shows_nothing_of_the_model(
+    server: Server, example_bundle: Bundle, tmp_path: Path
+) -> None:
+    with started(example_bundle.path, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
         for path in FILES:
             assert locked.client.get(path).text == source(path)
         assert locked.client.get("/info").status_code == 401
@@ -214,9 +216,8 @@ def test_an_error_is_shown_with_its_place_and_its_hint(browser: Browser, server:
 
 @pytest.mark.slow
 @in_chromium
-def test_a_key_is_asked_for_where_one_is_set(browser: Browser, tmp_path: Path) -> None:
-    bundle = write_example(tmp_path / "bundle").path
-    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
+def test_a_key_is_asked_for_where_one_is_set(browser: Browser, example_bundle: Bundle, tmp_path: Path) -> None:
+    with started(example_bundle.path, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
         page, _ = opened(browser, locked)
         page.fill("[name=key]", "wrong")
         page.click("#unlock button")
@@ -247,9 +248,10 @@ def test_the_docs_send_the_example_as_it_stands(browser: Browser, server: Server
 
 @pytest.mark.slow
 @in_chromium
-def test_the_docs_ask_for_a_key_where_one_is_set_and_send_it(browser: Browser, tmp_path: Path) -> None:
-    bundle = write_example(tmp_path / "bundle").path
-    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
+def test_the_docs_ask_for_a_key_where_one_is_set_and_send_it(
+    browser: Browser, example_bundle: Bundle, tmp_path: Path
+) -> None:
+    with started(example_bundle.path, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as locked:
         page, _ = opened(browser, locked, DOCS)
         page.fill("[name=key]", "wrong")
         page.click("#unlock button")

@@ -14,14 +14,11 @@ import pytest
 from running_server import Server, command_line, request, started, wait_for
 from server_example import write_example
 
+from eventmodel.bundle import Bundle
+
 N = 24
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 """A program that runs another one as process 1 of its own process namespace."""
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_example(tmp_path_factory.mktemp("bundle")).path
 
 
 @contextmanager
@@ -45,11 +42,11 @@ def is_gone(pids: set[int]) -> bool:
     return all(command == "" or "resource_tracker" in command for command in map(command_line, pids))
 
 
-def test_sigterm_turns_ready_off_then_answers_all_then_exits_zero(bundle: Path, tmp_path: Path) -> None:
+def test_sigterm_turns_ready_off_then_answers_all_then_exits_zero(example_bundle: Bundle, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     flags = ("--shutdown-delay-s", "0.7", "--http-processes", "2")
-    with started(bundle, tmp_path / "server.log", *flags, TMPDIR=str(temporary)) as server:
+    with started(example_bundle.path, tmp_path / "server.log", *flags, TMPDIR=str(temporary)) as server:
         pids = descendants(server.process.pid)
         with in_flight(server) as statuses:
             server.process.send_signal(signal.SIGTERM)
@@ -69,8 +66,8 @@ def test_sigterm_turns_ready_off_then_answers_all_then_exits_zero(bundle: Path, 
     shutil.which("unshare") is None or subprocess.run([*CONTAINER, "true"], check=False).returncode != 0,
     reason="needs unshare and the right to use it",
 )
-def test_the_same_as_process_1_of_a_container(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log", prefix=CONTAINER) as server:
+def test_the_same_as_process_1_of_a_container(example_bundle: Bundle, tmp_path: Path) -> None:
+    with started(example_bundle.path, tmp_path / "server.log", prefix=CONTAINER) as server:
         (first,) = server.processes()
         assert "NSpid:\t" in (status := Path(f"/proc/{first}/status").read_text())
         assert status.split("NSpid:\t")[1].splitlines()[0].split()[-1] == "1"
@@ -84,11 +81,11 @@ def test_the_same_as_process_1_of_a_container(bundle: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_in_a_terminal_and_its_end_end_all_processes_without_a_traceback(
-    bundle: Path, tmp_path: Path, number: signal.Signals
+    example_bundle: Bundle, tmp_path: Path, number: signal.Signals
 ) -> None:
     if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("whoever runs the tests, as by nohup, ignores SIGHUP, and so does the server")
-    with started(bundle, tmp_path / "server.log") as server:
+    with started(example_bundle.path, tmp_path / "server.log") as server:
         pids = descendants(server.process.pid)
         with in_flight(server) as statuses:
             for pid in pids:  # a terminal sends it to all
@@ -111,8 +108,8 @@ def test_sigterm_while_the_model_loads_ends_all_processes(tmp_path: Path) -> Non
         assert "Traceback" not in log.read_text()
 
 
-def test_a_killed_main_process_leaves_no_orphans(bundle: Path, tmp_path: Path) -> None:
-    with started(bundle, tmp_path / "server.log") as server:
+def test_a_killed_main_process_leaves_no_orphans(example_bundle: Bundle, tmp_path: Path) -> None:
+    with started(example_bundle.path, tmp_path / "server.log") as server:
         pids = descendants(server.process.pid) - {server.process.pid}
         server.process.kill()
         server.process.wait()

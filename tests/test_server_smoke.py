@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 from running_server import free_port, started
-from server_example import write_example
 
+from eventmodel.bundle import Bundle
 from server.smoke import check, main
 
 
 def test_it_passes_on_a_server_that_works_and_needs_its_key(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    example_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = write_example(tmp_path / "bundle").path
-    with started(bundle, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as server:
+    with started(example_bundle.path, tmp_path / "server.log", EVENTMODEL_API_KEY="s3cret") as server:
         flags = ["--url", f"http://127.0.0.1:{server.port}", "--requests", "4"]
         assert main(flags) == 1
         assert "error: 401 unauthorized at X-API-Key" in capsys.readouterr().err
