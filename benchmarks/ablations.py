@@ -7,7 +7,6 @@ validation part, so that what is kept is not chosen with sight of the test part.
 done is not trained again, and one of other steps or another seed is refused.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,9 @@ import tyro
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.runs import check_configuration
+from benchmarks.markdown import heading, row
+from benchmarks.results import read_result, write_result
+from benchmarks.runs import check_configuration, recorded
 from eventmodel.batch import MemoryBatch, SequenceBatch
 from eventmodel.model import Decoded
 from training.config import PRESETS, TrainConfig
@@ -141,17 +142,16 @@ def run_variant(config: AblationConfig, data: Path, name: str) -> dict[str, Any]
     changed = CHANGES.get(name, CHANGES["everything"])(TrainConfig(data=data, out=out, **settings))
     if result.is_file():
         check_configuration(out / "last", changed)
-        done: dict[str, Any] = json.loads(result.read_text())
-        return done
+        return read_result(result)
     trainer = Trainer(changed)
     if name in CRIPPLES:
         CRIPPLES[name](trainer)
     began = time.monotonic()
     with Monitor(Console(stderr=True), trainer.config, trainer.names, 0) as monitor:
         trainer.run(monitor)
-    metrics = json.loads((out / "last" / "meta.json").read_text())["metrics"]["validation"]
-    metrics["seconds"] = time.monotonic() - began
-    result.write_text(json.dumps(metrics))
+    seconds = time.monotonic() - began
+    metrics = recorded(out / "last")["metrics"]["validation"] | {"seconds": seconds}
+    write_result(result, metrics)
     return metrics
 
 
@@ -167,13 +167,12 @@ def main() -> None:
             results = {name: run_variant(config, data, name) for name in names}
             full = results[whole]
             print(f"\n{data.name}: {full['n']:,} validation events, {config.steps} steps, seed {config.seed}\n")
-            print("| variant | marginals, nats | joint, nats | worse by (joint) | mean top-1, % |")
-            print("| --- | ---: | ---: | ---: | ---: |")
+            print(heading(("variant", "marginals, nats", "joint, nats", "worse by (joint)", "mean top-1, %")))
             for name, metrics in results.items():
                 joint = sum(metrics["chain_nll"])
                 top1 = sum(metrics["top1"]) / len(metrics["top1"]) * 100
                 worse = joint - sum(full["chain_nll"])
-                print(f"| {name} | {sum(metrics['nll']):.3f} | {joint:.3f} | {worse:+.3f} | {top1:.2f} |")
+                print(row((name, f"{sum(metrics['nll']):.3f}", f"{joint:.3f}", f"{worse:+.3f}", f"{top1:.2f}")))
 
 
 if __name__ == "__main__":

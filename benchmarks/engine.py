@@ -14,8 +14,6 @@ Then a horizon with the key/value cache against reading the whole sequence again
 the marginals of each event and without them (ONNX), and the padding of a mixed load.
 """
 
-import json
-import platform
 import statistics
 import tempfile
 import time
@@ -26,9 +24,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 import tyro
-from rich.console import Console
 
+from benchmarks.machine import machine_name, matrix_product
+from benchmarks.markdown import heading, row
+from benchmarks.results import write_result
 from eventmodel.batch import SequenceBatch
 from eventmodel.bundle import Bundle, artefact_path, load_bundle
 from eventmodel.codec import MICROSECONDS, Events
@@ -39,6 +40,7 @@ from eventmodel.engine.backend import BackendName, DeviceName, Native
 from eventmodel.engine.layout import lay_out
 from eventmodel.engine.onnx_backend import OnnxBackend
 from eventmodel.time_context import weekday
+from training.device import device_of
 from training.errors import exit_on_user_error
 
 
@@ -64,7 +66,7 @@ class EngineBenchmark:
     """File for the figures as JSON."""
 
 
-def random_queries(bundle: Bundle, n: int, events: int | None, seed: int, horizon: int = 1) -> list[Query]:
+def random_queries(bundle: Bundle, n: int, events: int | None, seed: int) -> list[Query]:
     """Requests with one history of each stream kind.
 
     Args:
@@ -72,7 +74,6 @@ def random_queries(bundle: Bundle, n: int, events: int | None, seed: int, horizo
     """
     random = np.random.default_rng(seed)
     sizes, now = np.array(bundle.codec.sizes), 1_700_000_000 * MICROSECONDS
-
     most = np.array([stream.history_length(bundle.config.context_length) for stream in bundle.schema.streams])
 
     def histories() -> Histories:
@@ -82,7 +83,7 @@ def random_queries(bundle: Bundle, n: int, events: int | None, seed: int, horizo
         of_events = Events(ids, now - ago, np.zeros(len(ids), np.int32))
         return Histories(of_events, lengths.astype(np.int32), np.ones(len(most), np.int32), (1,) * len(most))
 
-    return [Query(histories(), now, 0, horizon, None, None) for _ in range(n)]
+    return [Query(histories(), now, 0, 1, None, None) for _ in range(n)]
 
 
 def flops(config: ModelConfig, sizes: Sequence[int], streams: int, events: int) -> dict[str, float]:
@@ -97,15 +98,6 @@ def flops(config: ModelConfig, sizes: Sequence[int], streams: int, events: int) 
     decoder = config.decoder_layers * (14 * d * d * q + 2 * d * q * q + 2 * d * d * (streams + 1))
     heads = c * 3 * d * d + v * d + c * q * d
     return {"encode": 2.0 * streams * (inner + last), "decode": 2.0 * (decoder + heads), "chain": 2.0 * heads}
-
-
-def machine_flops(threads: int) -> float:
-    """Operations per second of a large matrix product in fp32."""
-    import torch
-
-    torch.set_num_threads(threads)
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return 2 * 1024**3 / median_seconds([lambda: a @ b], rounds=15)[0]
 
 
 def median_seconds(variants: Sequence[Callable[[], object]], rounds: int) -> list[float]:
@@ -268,13 +260,14 @@ def measure_padding(config: EngineBenchmark, bundle: Bundle, backend: BackendNam
 def main() -> None:
     """Measure, print tables, write JSON."""
     config = tyro.cli(EngineBenchmark, prog="python -m benchmarks.engine")
-    console = Console(width=160)
     with exit_on_user_error():
         bundle = load_bundle(config.bundle)
         backends = [name for name in config.backends if name == "torch" or name in bundle.formats]
-        peak = machine_flops(config.threads)
+        torch.set_num_threads(config.threads)
+        product, operations = matrix_product(torch.device("cpu"))
+        peak = operations / median_seconds([product], rounds=15)[0]
         result: dict[str, Any] = {
-            "machine": platform.processor() or platform.machine(),
+            "machine": machine_name(device_of(config.device)),
             "threads": config.threads,
             "model": bundle.config.to_dict(),
             "events": config.events,
@@ -286,22 +279,21 @@ def main() -> None:
             "padding": [measure_padding(config, bundle, name, batch) for batch in (8, 32) for name in backends],
         }
         for part in ("batches", "horizon", "padding"):
-            _print(console, result[part])
-        console.print(f"matrix product: {peak / 1e9:.1f} GFLOP/s, {config.threads} threads")
+            _print(result[part])
+        print(f"matrix product: {peak / 1e9:.1f} GFLOP/s, {config.threads} threads")
         if config.out:
-            config.out.write_text(json.dumps(result, indent=1))
+            write_result(config.out, result)
 
 
-def _print(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+def _print(rows: Sequence[dict[str, Any]]) -> None:
     """One Markdown table."""
     flat = [
-        {k: v for key, value in row.items() for k, v in (value if isinstance(value, dict) else {key: value}).items()}
-        for row in rows
+        {k: v for key, value in record.items() for k, v in (value if isinstance(value, dict) else {key: value}).items()}
+        for record in rows
     ]
-    console.print("\n| " + " | ".join(flat[0]) + " |", "| " + " | ".join("---" for _ in flat[0]) + " |", sep="\n")
-    for row in flat:
-        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
-        console.print("| " + " | ".join(cells) + " |")
+    print(f"\n{heading(list(flat[0]), left=range(len(flat[0])))}")
+    for record in flat:
+        print(row(f"{value:.3g}" if isinstance(value, float) else value for value in record.values()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Prints a Markdown table; a seed that has been trained already is not trained aga
 preset or log is refused.
 """
 
-import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.machine import machine_name
+from benchmarks.markdown import heading, row
 from benchmarks.runs import metrics_of_test_part
 from eventmodel.event_log import EventLog
 from training.config import PRESETS, PresetName, TrainConfig
+from training.device import device_of
 from training.errors import exit_on_user_error
 from training.evaluation import choose
 from training.evaluation.baselines import score_baselines
@@ -67,14 +69,13 @@ def run(config: FlightsConfig) -> None:
     top1, nll = (np.array([run[name] for run in runs]) for name in ("top1", "nll"))
     print(
         f"{config.preset}, seeds {list(config.seeds)}, {len(positions):,} test events, "
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}\n"
+        f"torch {torch.__version__}, {machine_name(device_of(base.device))}\n"
     )
-    print(f"| category | model, mean ± sd | nll | {' | '.join(baselines)} |")
-    print("| --- | ---: | ---: |" + " ---: |" * len(baselines))
+    print(heading(("category", "model, mean ± sd", "nll", *baselines)))
     for c, category in enumerate(log.schema.categories):
-        cells = " | ".join(f"{column[c] * 100:.2f}" for column in baselines.values())
         model = shown(spread(top1[:, c]), 2, 100)
-        print(f"| {category.name} | {model} | {nll[:, c].mean():.3f} | {cells} |")
+        others = (f"{column[c] * 100:.2f}" for column in baselines.values())
+        print(row((category.name, model, f"{nll[:, c].mean():.3f}", *others)))
     joint = spread([sum(run["chain_nll"]) for run in runs])
     print(f"\nnats per event: marginals {nll.sum(1).mean():.3f}, joint {shown(joint, 3)}")
 

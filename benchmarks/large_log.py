@@ -22,6 +22,8 @@ import numpy as np
 import polars as pl
 import tyro
 
+from benchmarks.markdown import heading, row
+from benchmarks.process_memory import MEBIBYTE, process_memory
 from eventmodel.event_log import EventLog
 from training.errors import exit_on_user_error
 from training.simulation.population import Population
@@ -31,7 +33,6 @@ from training.simulation.simulator import simulate
 NAMES = ("ActorRecordId", "RecipientRecordId", "ApprovedByManagerUserRecordId", "LocationRecordId", "CostCodeRecordId")
 """Fields whose values are a population's own."""
 EXTRAPOLATED = 100_000_000
-MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def main() -> None:
     config = tyro.cli(LargeLogConfig, prog="python -m benchmarks.large_log")
     with exit_on_user_error():
         files = [write_population(config, number) for number in range(config.populations)]
-        print("| log | step | seconds | peak memory | without mapped pages | on disk |")
-        print("| --- | --- | ---: | ---: | ---: | ---: |", flush=True)
+        columns = ("log", "step", "seconds", "peak memory", "without mapped pages", "on disk")
+        print(heading(columns, left=(0, 1)), flush=True)
         small = measure(config, "one", files[:1])
         large = measure(config, "all", files)
         print(f"\nAt {EXTRAPOLATED:,} events, by the line through these two:")
@@ -117,12 +118,9 @@ def measure(config: LargeLogConfig, name: str, files: Sequence[Path]) -> tuple[i
         found[step] = run_measured([sys.executable, "-m", *command], config.out / f"{step}-{name}.txt")
         n = len(EventLog.load(log).events.timestamp)
         size = sum(file.stat().st_size for file in (log.iterdir() if step == "prepare" else run.rglob("*")))
-        figures = f"{found[step].seconds:,.0f} | {found[step].peak / MEBIBYTE:,.0f} MiB"
-        print(
-            f"| {n:,} events | {step} | {figures} | {found[step].peak_own / MEBIBYTE:,.0f} MiB "
-            f"| {size / MEBIBYTE:,.0f} MiB ({size / n:.0f} bytes per event) |",
-            flush=True,
-        )
+        peak, own, disk = (f"{amount / MEBIBYTE:,.0f} MiB" for amount in (found[step].peak, found[step].peak_own, size))
+        cells = (f"{n:,} events", step, f"{found[step].seconds:,.0f}", peak, own)
+        print(row((*cells, f"{disk} ({size / n:.0f} bytes per event)")), flush=True)
     return n, found
 
 
@@ -136,21 +134,12 @@ def run_measured(command: Sequence[str], output: Path) -> Measured:
     with output.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            peak = max(peak, memory(process.pid, "VmHWM"))  # not getrusage's, which begins with the parent's
-            own = max(own, memory(process.pid, "RssAnon"))
+            peak = max(peak, process_memory(process.pid, "VmHWM"))  # not getrusage's, which begins with the parent's
+            own = max(own, process_memory(process.pid, "RssAnon"))
             time.sleep(0.05)
     if process.returncode:
         raise ValueError(f"{' '.join(command[2:5])} failed; see {output}")
     return Measured(time.monotonic() - began, peak, own)
-
-
-def memory(pid: int, kind: str) -> int:
-    """Bytes of a running process: VmHWM, its peak, or RssAnon, what are no pages of files; 0 when it has ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{kind}:"))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ were trained in. Prints Markdown and writes precision.png; a cell that has its J
 import copy
 import json
 import math
-import os
-import platform
 import shlex
 import sys
 import time
@@ -28,9 +26,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from benchmarks.machine import machine_name
+from benchmarks.markdown import heading, row
+from benchmarks.results import read_result, write_result
 from eventmodel.config import ModelConfig
 from eventmodel.engine.backend import DeviceName
 from training.config import TrainConfig
+from training.device import device_of
 from training.errors import exit_on_user_error
 from training.evaluation import Evaluation, choose, evaluate
 from training.loss import category_sums, check_finite
@@ -198,33 +200,20 @@ def measured(config: PrecisionConfig, cell: Cell) -> dict[str, Any]:
     Raises:
         ValueError: the file is of another configuration, machine or torch.
     """
-    setting = asdict(config) | {"data": str(config.data), "machine": machine(config), "torch": torch.__version__}
+    machine = machine_name(device_of(config.device))
+    setting = asdict(config) | {"data": str(config.data), "machine": machine, "torch": torch.__version__}
     # rates only say which cells there are; through JSON, because that is what it is compared with
     setting = json.loads(json.dumps({k: v for k, v in setting.items() if k not in ("out", "rates")}))
     path = config.out / f"{cell.name}.json"
     if path.is_file():
-        saved: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        saved = read_result(path)
         if saved["setting"] != setting:
             raise ValueError(f"{path} was measured with {saved['setting']}, not {setting}; name a new --out")
     else:
         saved = {"setting": setting, "cell": asdict(cell), "result": train_cell(config, cell)}
-        config.out.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(saved, indent=1), "utf-8")
-        os.replace(draft, path)
+        write_result(path, saved)
         print(f"{cell.name}: {saved['result']['loss']:.3f}", file=sys.stderr, flush=True)
-    result: dict[str, Any] = saved["result"]
-    return result
-
-
-def machine(config: PrecisionConfig) -> str:
-    """What trains, as far as it says."""
-    if config.device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    models = [line for line in info.read_text("utf-8").splitlines() if "model name" in line] if info.is_file() else []
-    name = models[0].split(":")[1].strip() if models else platform.machine()
-    return f"{name}, {torch.get_num_threads()} thread(s)"
+    return saved["result"]
 
 
 def report(config: PrecisionConfig, results: dict[Cell, dict[str, Any]]) -> str:
@@ -233,28 +222,28 @@ def report(config: PrecisionConfig, results: dict[Cell, dict[str, Any]]) -> str:
     n = r["n_categories"]
     landmarks = {"all values equally likely": r["uniform_loss"], "before the first step": r["start_loss"]}
     landmarks["lowest of all cells"] = min(r["loss"] for r in results.values())
-    columns = "precision | rate | trained on | loss, sum | mean | unmoved | of the layers | gains at 1 | clipped | norm"
+    figures = ("loss, sum", "mean", "unmoved", "of the layers", "gains at 1", "clipped", "norm")
     lines = [
-        f"{date.today()}, {machine(config)}, torch {torch.__version__}",
-        f"{shlex.join(['python', '-m', 'benchmarks.precision', *sys.argv[1:]])}",
+        f"{date.today()}, {machine_name(device_of(config.device))}, torch {torch.__version__}",
+        shlex.join(["python", "-m", "benchmarks.precision", *sys.argv[1:]]),
         f"{config.model}; {r['n_weights']:,} weights, {r['n_layer_weights']:,} of them layers, not tables of ids",
         f"each cell: {config.steps} steps of {config.batch_size} samples, {r['n_events']:,} events read, "
         f"{r['n_targets']:,} targets of {n} categories; {config.eval_samples:,} validation events\n",
         *(f"- {what}: {loss:.2f} summed, {loss / n:.2f} averaged" for what, loss in landmarks.items()),
-        f"\n| {columns} |\n| --- | ---: | ---" + " | ---:" * 7 + " |",
+        f"\n{heading(('precision', 'rate', 'trained on', *figures), left=(0, 2))}",
     ]
     for cell, r in results.items():
         marks = {", no clipping": not cell.clips, ", halved": cell.halves, ", eps scaled": cell.scales_eps}
         extra = "".join(mark for mark, is_set in (marks | {f", seed {cell.seed}": cell.seed != 0}).items() if is_set)
-        lines.append(
-            f"| {cell.precision}{extra} | {cell.rate:g} | {cell.loss} | {r['loss']:.3f} | {r['loss'] / n:.3f} "
-            f"| {r['unmoved']:.1%} | {r['unmoved_layers']:.1%} | {r['gains_at_one']:.0%} | {r['clip_rate']:.0%} "
-            f"| {r['grad_norm']:.2f} |"
-        )
-    lines.append(f"\n| halved rate | {' | '.join(PRECISIONS)} |\n| ---: |" + " ---: |" * len(PRECISIONS))
+        what = f"{cell.precision}{extra}", f"{cell.rate:g}", cell.loss
+        losses = f"{r['loss']:.3f}", f"{r['loss'] / n:.3f}"
+        unmoved = f"{r['unmoved']:.1%}", f"{r['unmoved_layers']:.1%}"
+        rest = f"{r['gains_at_one']:.0%}", f"{r['clip_rate']:.0%}", f"{r['grad_norm']:.2f}"
+        lines.append(row((*what, *losses, *unmoved, *rest)))
+    lines.append(f"\n{heading(('halved rate', *PRECISIONS), left=())}")
     for parts in zip(*(r["parts"] for cell, r in results.items() if cell.halves), strict=True):
-        shown = " | ".join(f"{part['loss']:.3f}, {part['unmoved_layers']:.1%} unmoved" for part in parts)
-        lines.append(f"| {parts[0]['rate']:.2g} | {shown} |")
+        shown = (f"{part['loss']:.3f}, {part['unmoved_layers']:.1%} unmoved" for part in parts)
+        lines.append(row((f"{parts[0]['rate']:.2g}", *shown)))
     return "\n".join(lines)
 
 
@@ -266,10 +255,10 @@ def plot(config: PrecisionConfig, results: dict[Cell, dict[str, Any]]) -> None:
     # broad below narrow, because fp32 and autocast lie on each other
     for colour, width, precision in zip(("tab:cyan", "tab:blue", "tab:red"), (5, 1.5, 1.5), PRECISIONS, strict=True):
         for trained_on, style in LOSSES.items():
-            row = [results[Cell(precision, trained_on, rate)] for rate in config.rates]
+            of_rates = [results[Cell(precision, trained_on, rate)] for rate in config.rates]
             look: dict[str, Any] = {"color": colour, "lw": width, "ls": style, "label": f"{precision}, {trained_on}"}
-            loss.plot(config.rates, [r["loss"] for r in row], **look)
-            unmoved.plot(config.rates, [100 * r["unmoved_layers"] for r in row], **look)
+            loss.plot(config.rates, [r["loss"] for r in of_rates], **look)
+            unmoved.plot(config.rates, [100 * r["unmoved_layers"] for r in of_rates], **look)
         parts = results[Cell(precision, "sum", config.rates[0], halves=True)]["parts"]
         falling.plot([p["rate"] for p in parts], [100 * p["unmoved_layers"] for p in parts], color=colour, lw=width)
     loss.set(title="final validation loss, summed", xlabel="learning rate", ylabel="nats per event", xscale="log")

@@ -17,8 +17,6 @@ Published methods lack the other streams, so these figures do not belong into th
 """
 
 import csv
-import json
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +26,17 @@ import numpy as np
 import polars as pl
 import torch
 import tyro
-from rich.console import Console
 
-from benchmarks.runs import metrics_of_test_part
+from benchmarks.machine import machine_name
+from benchmarks.markdown import heading, row
+from benchmarks.results import read_result, write_result
+from benchmarks.runs import metrics_of_test_part, recorded
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import FORMAT, EventLog
 from eventmodel.schema import Schema, load_schema
 from eventmodel.stream_index import INDEX_COLUMNS
 from training.config import TrainConfig
+from training.device import device_of
 from training.errors import exit_on_user_error
 from training.preparation import prepare
 from training.sampling import Sampler
@@ -164,7 +165,7 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
         raise ValueError(f"{path} was prepared from another log or other folds; name a new --out")
     began = time.monotonic()
     metrics = metrics_of_test_part(training_config(log, path, directory / "run"))
-    meta = json.loads((directory / "run" / "best" / "meta.json").read_text())
+    meta = recorded(directory / "run" / "best")
     label = [category.name for category in schema.categories].index(LABEL)
     result = {
         "accuracy": metrics["top1"][label] * 100,
@@ -176,8 +177,8 @@ def run(directory: Path, schema: Schema, frame: pl.DataFrame, parts: np.ndarray 
     }
     path = directory / "result.json"
     if path.is_file():  # the training was done in an earlier call: keep its time
-        result["minutes"] = json.loads(path.read_text())["minutes"]
-    path.write_text(json.dumps(result))
+        result["minutes"] = read_result(path)["minutes"]
+    write_result(path, result)
     return result
 
 
@@ -211,16 +212,14 @@ def table(entries: list[tuple[float, str, str]], accuracies: list[float]) -> lis
     mean, spread = np.mean(accuracies), np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
     entries = [*entries, (float(mean), f"{spread:.2f}", f"**this project** ({len(accuracies)} folds)")]
     return [
-        "| method | accuracy, % | sd over folds |",
-        "| --- | ---: | ---: |",
-        *(f"| {method} | {accuracy:.2f} | {spread} |" for accuracy, spread, method in sorted(entries, reverse=True)),
+        heading(("method", "accuracy, %", "sd over folds")),
+        *(row((method, f"{accuracy:.2f}", spread)) for accuracy, spread, method in sorted(entries, reverse=True)),
     ]
 
 
 def main() -> None:
     """Train the folds and print the table."""
     config = tyro.cli(ProcessLogConfig, prog="python -m benchmarks.process_logs")
-    console = Console()
     with exit_on_user_error():
         name = config.log.name.split(".")[0].lower()
         schema = load_schema(SCHEMAS / f"{name}.json")
@@ -240,15 +239,16 @@ def main() -> None:
             results[run_name] = run(
                 config.out / run_name.replace(", ", "-").replace(" ", "-"), its_schema, frame, parts
             )
-            console.print(
+            print(
                 "{name}: {accuracy:.2f}% of {prefixes:,} prefixes, nll {nll:.3f} (validation "
                 "{validation_accuracy:.2f}%, step {step}, {minutes:.1f} minutes)".format(
                     name=run_name, **results[run_name]
-                )
+                ),
+                flush=True,
             )
-        console.print(f"\n{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}\n")
+        print(f"\n{name}, torch {torch.__version__}, {machine_name(device_of(TrainConfig.device))}\n")
         if config.split == "folds":
-            console.print(*table(published, [r["accuracy"] for r in results.values()]), sep="\n")
+            print(*table(published, [r["accuracy"] for r in results.values()]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from eventmodel.checkpoint import FORMAT
 from training.config import TrainConfig
 from training.run import train
 
@@ -18,14 +19,18 @@ def metrics_of_test_part(config: TrainConfig) -> dict[str, Any]:
     Raises:
         ValueError: what lies in ``config.out`` was trained with another configuration.
     """
-    for checkpoint in (config.out / "best", config.out / "last"):
+    best, last = config.out / "best", config.out / "last"
+    for checkpoint in (best, last):
         if checkpoint.exists():
             check_configuration(checkpoint, config)
-    meta = config.out / "best" / "meta.json"
-    if not meta.is_file() or "test" not in json.loads(meta.read_text())["metrics"]:
-        train(replace(config, resume=(config.out / "last").exists()))
-    metrics: dict[str, Any] = json.loads(meta.read_text())["metrics"]["test"]
-    return metrics
+    if not best.exists() or "test" not in recorded(best)["metrics"]:
+        train(replace(config, resume=last.exists()))
+    return recorded(best)["metrics"]["test"]
+
+
+def recorded(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, be it of an earlier format: figures stay what they were."""
+    return json.loads((checkpoint / FORMAT.file).read_text("utf-8"))
 
 
 def check_configuration(checkpoint: Path, config: TrainConfig) -> None:
@@ -38,7 +43,7 @@ def check_configuration(checkpoint: Path, config: TrainConfig) -> None:
         ValueError: it is of another one, and the message says in what; or it does not say.
     """
     try:
-        saved, now = json.loads((checkpoint / "meta.json").read_text())["training"], config.to_dict()
+        saved, now = recorded(checkpoint)["training"], config.to_dict()
     except (OSError, ValueError, KeyError):
         raise ValueError(f"{checkpoint} does not say how it was trained; name a new --out") from None
     if changed := [name for name in now if name not in DECIDE_NOTHING and saved.get(name) != now[name]]:

@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks.markdown import heading, row
 from eventmodel.codec import MICROSECONDS
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
@@ -107,7 +108,8 @@ def main() -> None:
     config = tyro.cli(TreesConfig, prog="python -m benchmarks.trees")
     with exit_on_user_error():
         log = EventLog.load(config.data)
-        if unknown := {*config.categories, *OF_THE_SECOND} - {category.name for category in log.schema.categories}:
+        names = [category.name for category in log.schema.categories]
+        if unknown := {*config.categories, *OF_THE_SECOND} - set(names):
             raise ValueError(f"{config.data} has no categories {sorted(unknown)}; name a flights log, and some of its")
         train, *parts = (
             Sampler(log, ModelConfig(), *log.part(name)).positions for name in ("training", "validation", "test")
@@ -118,8 +120,8 @@ def main() -> None:
         labels = [log.events.ids[rows] for rows in targets]
         when = log.events.timestamp[targets[2]] // MICROSECONDS + log.events.utc_offset[targets[2]]
         day, hour_of_day = when // 86_400, when // 3600 % 24
-        names = [category.name for category in log.schema.categories]
         columns = (
+            "category",
             "validation top-1, %",
             "nll",
             "test top-1, %",
@@ -129,7 +131,7 @@ def main() -> None:
             "of its hour",
             "taught",
         )
-        print(f"| category | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}", sep="\n")
+        print(heading(columns))
         for name in config.categories:
             c = names.index(name)
             trees = HistGradientBoostingClassifier(
@@ -148,7 +150,7 @@ def main() -> None:
             carrier = labels[2][:, names.index("CarrierId")]
             hindsight.append(taught_by_other_days(label, carrier * 24 + hour_of_day, day))
             cells += [f"{share:.2f}" for share in ((label == common).mean() * 100, *hindsight)]
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            print(row((name, *cells)), flush=True)
 
 
 if __name__ == "__main__":

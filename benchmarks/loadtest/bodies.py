@@ -32,7 +32,7 @@ class Material(NamedTuple):
         return cls(schema, vocabularies, [event for entity in entities for event in _objects(entity["events"])])
 
 
-def make_bodies(bundle: Bundle, form: Form, n: int, seed: int = 0, events: int = N_EVENTS) -> list[bytes]:
+def make_bodies(bundle: Bundle, form: Form, n: int, events: int = N_EVENTS) -> list[bytes]:
     """Bodies of ``POST /predict`` with a history of every stream.
 
     Args:
@@ -40,7 +40,7 @@ def make_bodies(bundle: Bundle, form: Form, n: int, seed: int = 0, events: int =
         n: how many; each has values of its own, so that no cache knows one.
         events: of each history.
     """
-    material, chance = Material.of_example(bundle.schema, bundle.vocabularies, bundle.example), random.Random(seed)
+    material, chance = Material.of_example(bundle.schema, bundle.vocabularies, bundle.example), random.Random(0)
     lengths = {stream.name: events for stream in bundle.schema.streams}
     return [orjson.dumps(make_request(material, lengths, form, chance)) for _ in range(n)]
 

@@ -32,29 +32,32 @@ class Step:
     @property
     def requests(self) -> int:
         """All of them."""
-        return sum(map(len, self.durations.values())) + self.failures.total()
+        return len(self.answered) + self.failures.total()
+
+    @property
+    def answered(self) -> list[float]:
+        """Seconds of every request that was answered."""
+        return [second for of_kind in self.durations.values() for second in of_kind]
 
     @property
     def is_sustained(self) -> bool:
         """Whether the server kept up, within ``MOST_FAILED`` and ``SLOWEST_S``."""
-        answered = [second for of_kind in self.durations.values() for second in of_kind]
         return (
-            bool(answered)
+            bool(self.answered)
             and self.failures.total() <= MOST_FAILED * self.requests
-            and float(np.percentile(answered, 99)) <= SLOWEST_S
+            and float(np.percentile(self.answered, 99)) <= SLOWEST_S
         )
 
     def summary(self) -> dict[str, Any]:
         """For JSON."""
-        every = [second for of_kind in self.durations.values() for second in of_kind]
         return {
             **({"users": self.users} if self.rate is None else {"rate": self.rate}),
             "seconds": round(self.seconds, 2),
             "requests": self.requests,
-            "answered_per_second": round(len(every) / self.seconds, 2) if self.seconds else 0.0,
+            "answered_per_second": round(len(self.answered) / self.seconds, 2) if self.seconds else 0.0,
             "failures": dict(self.failures),
             "is_sustained": self.is_sustained,
-            "latency_s": _percentiles(every),
+            "latency_s": _percentiles(self.answered),
             "by_kind": {
                 kind: {"answered": len(seconds), "latency_s": _percentiles(seconds)}
                 for kind, seconds in sorted(self.durations.items())

@@ -46,8 +46,7 @@ async def offer(port: int, messages: Sequence[bytes], rate: float, seconds: floa
     loop = asyncio.get_running_loop()
     samples: list[Sample] = []
     free: deque[_Connection] = deque()
-    started = time.monotonic()
-    clients = [_Connection(started, samples, free) for _ in range(connections)]
+    clients = [_Connection(samples, free) for _ in range(connections)]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
     started = time.monotonic()
@@ -72,9 +71,9 @@ async def offer(port: int, messages: Sequence[bytes], rate: float, seconds: floa
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, started: float, samples: list[Sample], free: "deque[_Connection]") -> None:
-        self.started, self._samples, self._free = started, samples, free
-        self._due = 0.0
+    def __init__(self, samples: list[Sample], free: "deque[_Connection]") -> None:
+        self._samples, self._free = samples, free
+        self.started = self._due = 0.0
         self._received = bytearray()
         self.is_open, self._is_busy = False, False
 

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from benchmarks.loadtest.bodies import make_bodies
+from benchmarks.process_memory import MEBIBYTE, process_memory
 from benchmarks.serving.instant import BATCH_S
 from benchmarks.serving.load import message, offer
 from benchmarks.serving.servers import ours, start
@@ -35,6 +36,10 @@ class Config:
     batch_s: float = 0.008
     """What a batch of one request takes."""
 
+    def __post_init__(self) -> None:
+        if self.minutes < 2:
+            raise ValueError(f"--minutes is {self.minutes}; the memory's slope takes 2 or more")
+
 
 def main(config: Config) -> None:
     """Load it and print what it was like."""
@@ -49,19 +54,15 @@ def main(config: Config) -> None:
             for minute in range(config.minutes):
                 rate = config.share / config.batch_s
                 samples = asyncio.run(offer(8799, messages, rate=rate, seconds=60, connections=64))
-                seconds = np.array([sample.seconds for sample in samples if sample.status == 200]) * 1000
-                sizes.append(sum(map(_resident, server.pids())) / 2**20)
-                p50, p99 = np.quantile(seconds, [0.5, 0.99])
+                took_ms = [sample.seconds * 1000 for sample in samples if sample.status == 200]
+                sizes.append(sum(process_memory(pid, "VmRSS") for pid in server.pids()) / MEBIBYTE)
+                p50, p99 = np.quantile(took_ms, [0.5, 0.99])
                 figures = {"minute": minute, "p50_ms": p50, "p99_ms": p99, "memory_mib": sizes[-1]}
                 print(json.dumps(figures | Counter(str(sample.status) for sample in samples)), flush=True)
         finally:
             server.stop()
     later = sizes[len(sizes) // 3 :]
     print(f"memory: {np.polyfit(range(len(later)), later, 1)[0]:+.3f} MiB per minute in the last two thirds")
-
-
-def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

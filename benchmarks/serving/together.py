@@ -14,6 +14,7 @@ import orjson
 import tyro
 
 from benchmarks.loadtest.bodies import make_bodies
+from benchmarks.markdown import heading, row
 from eventmodel.bundle import load_bundle
 from eventmodel.engine import open_engine
 from eventmodel.request.reader import read_requests
@@ -59,10 +60,9 @@ def main(config: Config) -> None:
         return min(taken) / N_BODIES * 1e6
 
     gc.freeze()  # as the server does
-    print("| at once | reading | rendering |")
-    print("| ---: | ---: | ---: |")
+    print(heading(("at once", "reading", "rendering"), left=()))
     for n in config.at_once:
-        print(f"| {n} | {microseconds(read, n):.0f} | {microseconds(render, n):.0f} |")
+        print(row((n, f"{microseconds(read, n):.0f}", f"{microseconds(render, n):.0f}")))
 
 
 if __name__ == "__main__":

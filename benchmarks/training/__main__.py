@@ -18,11 +18,13 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 import tyro
 
+from benchmarks.machine import machine_name
+from benchmarks.markdown import heading, row
+from benchmarks.process_memory import MEBIBYTE
 from benchmarks.training.cases import WIDE_LENGTH, Case, CaseName, Contender, Loop, case_of, widened
 from benchmarks.training.measure import (
     COMPILED_STEPS,
@@ -42,7 +44,6 @@ from training.errors import exit_on_user_error
 
 DATA_SHEET = {"H100 80GB HBM3": 989.4e12, "H200": 989.4e12, "H100 PCIe": 756e12}
 """Dense bf16 operations per second that the maker promises, by a part of the device's name."""
-MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def main(config: Config) -> None:
     device = device_of(config.device)
     is_gpu = device.type == "cuda"
     log = random_log(load_schema("workforce"), config.events, names=max(2 * config.events // (3 * WIDE_LENGTH), 8))
-    name = torch.cuda.get_device_name() if is_gpu else f"{_processor()}, {torch.get_num_threads()} thread(s)"
+    name = machine_name(device)
     peak = peak_flops(device)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {name}, torch {torch.__version__}, {'bf16' if is_gpu else 'fp32'}")
     print(f"a product of matrices reaches {peak / 1e12:.3g} TFLOP/s")
@@ -85,11 +86,6 @@ def main(config: Config) -> None:
         print(f"the data sheet promises {peak / 1e12:.0f}: utilisation is of that")
     for case in (case_of(name, is_gpu) for name in config.cases):
         report(case, config.loops, *run_case(case, config.loops, log, device, config.seconds), peak)
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "an unnamed processor")
 
 
 def run_case(
@@ -119,17 +115,15 @@ def report(case: Case, loops: Sequence[Loop], found: Sequence[Measured], flops: 
     ours = found[loops.index("this")].step_s
     n_samples = case.batch_size * case.accumulation
     print(f"\n{case.name}: {case.batch_size} samples x {case.accumulation}, {flops / 1e9:,.1f} GFLOP per step\n")
-    print(f"| loop | steps | {', ms | '.join(STAGES)}, ms | samples/s | events/s | MiB | utilisation, % | slower by |")
-    print("| --- |" + " ---: |" * (len(STAGES) + 6))
+    stages = (f"{stage}, ms" for stage in STAGES)
+    print(heading(("loop", "steps", *stages, "samples/s", "events/s", "MiB", "utilisation, %", "slower by")))
     for loop, of_loop in zip(loops, found, strict=True):
-        stages = " | ".join(f"{seconds * 1000:,.1f}" for seconds in of_loop.stage_s)
+        stages = (f"{seconds * 1000:,.1f}" for seconds in of_loop.stage_s)
         step_s, n_steps = of_loop.step_s, len(of_loop.stages)
         utilisation = f"{100 * flops / step_s / peak:.1f}" if loop in ("this", "compiled") else ""
-        print(
-            f"| {loop} | {n_steps} | {stages} | {n_samples / step_s:,.4g} | {of_loop.n_events / n_steps / step_s:,.0f} "
-            f"| {of_loop.peak_memory / MEBIBYTE:,.0f} | {utilisation} | {step_s / ours:.2f} |",
-            flush=True,
-        )
+        speed = f"{n_samples / step_s:,.4g}", f"{of_loop.n_events / n_steps / step_s:,.0f}"
+        rest = f"{of_loop.peak_memory / MEBIBYTE:,.0f}", utilisation, f"{step_s / ours:.2f}"
+        print(row((loop, n_steps, *stages, *speed, *rest)), flush=True)
     if "compiled" in loops:
         seconds = found[loops.index("compiled")].first_steps_s
         print(f"\ncompiled: {seconds:,.0f} s until the first {COMPILED_STEPS} steps were done")

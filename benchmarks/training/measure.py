@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.machine import matrix_product
+from benchmarks.process_memory import process_memory
 from benchmarks.training.cases import Contender
 from eventmodel.batch import Batch, Targets
 from training.loss import category_sums
@@ -163,16 +166,11 @@ def _reset_peak(device: torch.device) -> int:
     # what earlier contenders have freed goes back to the system, and its memory of the peak is cleared
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return process_memory(os.getpid(), "VmRSS")
 
 
 def _peak(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else process_memory(os.getpid(), "VmHWM")
 
 
 def flops_of_step(contender: Contender) -> float:
@@ -191,15 +189,14 @@ def flops_of_step(contender: Contender) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Operations per second of a large product of matrices, in the precision that training computes in."""
-    n, kind = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
-    a, b = torch.randn(2, n, n, device=device, dtype=kind).unbind()
+    """Operations per second of a large product of matrices, by the stopwatch that steps are measured with."""
+    product, operations = matrix_product(device)
     watch = Stopwatch(device)
-    a @ b
+    product()
     spans = []
     for _ in range(8):
         watch.mark()
-        a @ b
+        product()
         watch.mark()
         spans += watch.intervals()
-    return 2 * n**3 / min(spans)
+    return operations / min(spans)

@@ -12,13 +12,13 @@ from training.preparation import prepare
 BEGAN, MINUTE = datetime(2025, 1, 1), timedelta(minutes=1)
 
 
-def random_log(schema: Schema, events: int, names: int, seed: int = 0) -> EventLog:
+def random_log(schema: Schema, events: int, names: int) -> EventLog:
     """One event a minute, each of random people, places and things.
 
     Args:
         names: values of each open vocabulary.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     moments = pl.datetime_range(BEGAN, BEGAN + (events - 1) * MINUTE, MINUTE, eager=True)
     columns = {}
     for field in schema.fields:
