@@ -1,5 +1,7 @@
 """One field's values to ids: by name, by bucket, or by the parts of a datetime."""
 
+import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,9 +17,15 @@ from eventmodel.schema import DATETIME_PARTS, NumberField
 
 def is_blank(value: object) -> bool:
     """Whether nothing is given: None, no text, or what tables have in such places, a number or a time that is none."""
+    if isinstance(value, str):
+        return not value
     if isinstance(value, float | np.floating | Decimal | datetime | np.datetime64):
         return bool(value != value)
-    return value is None or value == ""
+    return value is None or value is getattr(sys.modules.get("pandas"), "NA", None)
+
+
+_LAST_EXACT = 2**53
+"""Beyond it, whole numbers in floating point stand for their neighbours too."""
 
 
 def text_of(value: object) -> str | None:
@@ -37,20 +45,31 @@ def text_of(value: object) -> str | None:
     if isinstance(value, float | np.floating | Decimal):
         if not isfinite(value):
             raise ValueError(f"{value} is not a name; send a string, or leave the field out")
-        if value == int(value):  # 1042.00 names the same thing as 1042
-            return str(int(value))
+        whole = int(value)
+        if value == whole:  # 1042.00 names the same thing as 1042
+            if abs(whole) > _LAST_EXACT and not isinstance(value, Decimal):
+                raise ValueError(f"{value} has lost digits, and names nothing; send all of them as a string")
+            return str(whole)
         return f"{value:f}".rstrip("0") if isinstance(value, Decimal) else repr(float(value))
     raise ValueError(f"expected a string or a number, not {kind_of(value)}")
 
 
-def spellings(value: object) -> tuple[str | None, ...]:
-    """What a log may have where this value is meant: a boolean is written in three ways, all else in one.
+def spellings(value: object) -> tuple[str, ...]:
+    """What a log may have where this name is meant, the likeliest first; nothing for a blank.
+
+    Programs write booleans in three ways, and whole numbers as 1042 or, where their column has blanks, as 1042.0.
 
     Raises:
         ValueError: as ``text_of``.
     """
     text = text_of(value)
-    return (text, str(value), str(value).upper()) if isinstance(value, bool | np.bool_) else (text,)
+    if text is None:
+        return ()
+    if text.lower() in ("true", "false"):
+        return tuple(dict.fromkeys((text, text.lower(), text.capitalize(), text.upper())))
+    if re.fullmatch(r"-?\d+(\.0)?", text, re.ASCII):
+        return text, text.removesuffix(".0") if text.endswith(".0") else f"{text}.0"
+    return (text,)
 
 
 def number_of(value: float | str | np.number | Decimal) -> float:
@@ -62,7 +81,8 @@ def number_of(value: float | str | np.number | Decimal) -> float:
     try:
         if isinstance(value, str) and "_" in value:  # which Python skips between digits
             raise ValueError
-        number = float(value)
+        # a short float is the decimal that it is written as, and not the double next to it
+        number = float(str(value) if isinstance(value, np.float32 | np.float16) else value)
     except (ValueError, OverflowError):
         raise ValueError(f"{quoted(value)} is not a number; send one, or leave the field out") from None
     if not isfinite(number):
@@ -162,6 +182,8 @@ def time_of(value: object) -> datetime | None:
         value = value.astype("datetime64[us]").item()
     if isinstance(value, str):
         try:
+            if value.isdecimal() and len(value) != len("20260129"):  # of more digits some would be a separator
+                raise ValueError
             return datetime.fromisoformat(value)
         except ValueError:
             raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmodel.codec import Codec, EncodeError
-from eventmodel.coders import text_of
+from eventmodel.coders import IdCoder, text_of
 from eventmodel.schema import Schema
 
 PEOPLE, SITES = ("ann", "bob", "0042"), ("north", "south")
@@ -59,6 +59,34 @@ def test_a_boolean_is_the_value_that_the_log_spells_in_its_own_way(tiny_schema, 
 def test_what_cannot_name_anything_is_an_error(value):
     with pytest.raises(ValueError, match="string"):
         text_of(value)
+
+
+@pytest.mark.parametrize("value", [1e22, -1e22, float(2**53 + 2), np.float64(1e300)])
+def test_a_number_that_has_lost_digits_names_nothing(value):
+    with pytest.raises(ValueError, match="lost digits"):
+        text_of(value)
+    assert text_of(10**22 + 123) == "10000000000000000000123"
+
+
+@pytest.mark.parametrize("spelt", ["1042", "1042.0"])
+@pytest.mark.parametrize("value", [1042, 1042.0, "1042", "1042.0", Decimal("1042.00")])
+def test_a_whole_number_is_the_name_that_the_log_spells_in_its_own_way(spelt, value):
+    coder = IdCoder(["7", spelt])
+    assert coder.encode(value) == (2,)
+    assert coder.encode("1042.00") == (0,)  # a version may be
+
+
+@pytest.mark.parametrize("spelt", ["true", "True", "TRUE"])
+@pytest.mark.parametrize("value", [True, "true", "True", "TRUE"])
+def test_a_boolean_may_be_text_of_another_spelling(spelt, value):
+    assert IdCoder(["no", spelt]).encode(value) == (2,)
+
+
+@pytest.mark.parametrize("value", ["1711121312345", "1711121312", "171112131234"])
+def test_digits_alone_are_no_datetime_but_a_date(codec, value):
+    with pytest.raises(ValueError, match="ISO 8601"):
+        codec.moment(value)
+    assert codec.moment("20260129") == codec.moment("2026-01-29")
 
 
 def test_ids_follow_the_vocabulary_from_one(codec):

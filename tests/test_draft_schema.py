@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from eventmodel.schema import Schema, load_schema
+from training.column import Column
 from training.draft_schema import DraftConfig, draft_schema, main, run
 from training.preparation import prepare
+from training.profile import Profile
 from training.read_table import read_table
 
 N = 400
@@ -54,7 +56,7 @@ def test_a_column_is_taken_for_what_its_values_look_like(values, kind):
     assert kinds(Thing=values)["Thing"] == kind
 
 
-@pytest.mark.parametrize("name", ["SiteId", "site_id", "SITE_ID", "CostCode", "case_number"])
+@pytest.mark.parametrize("name", ["SiteId", "site_id", "SITE_ID", "CostCode", "case_number", "machine", "Customer"])
 def test_numbers_that_name_things_are_ids(name):
     assert kinds(**{name: [i % 40 for i in range(N)]})[name] == "id"
 
@@ -76,6 +78,13 @@ def test_edges_are_quantiles_in_round_numbers():
     edges = field_of(document_of(Cost=[1000 + i * 3.1717 for i in range(N)]), "Cost")["edges"]
     assert edges[:2] == [1080.0, 1160.0]
     assert len(edges) == 15
+
+
+def test_a_number_that_fills_a_bucket_has_one_of_its_own():
+    discounts = [0.0] * (N - 100) + [100.4 + i for i in range(100)]
+    edges = field_of(document_of(Discount=discounts), "Discount")["edges"]
+    assert edges[:2] == [0, 100.4]  # no discount, and any
+    assert len(edges) == 16
 
 
 def test_edges_that_rounding_would_merge_stay_exact():
@@ -199,6 +208,24 @@ def test_without_an_id_the_closed_set_of_most_values_names_the_entities():
 def test_without_a_datetime_there_is_no_draft():
     with pytest.raises(ValueError, match="no column holds ISO 8601 datetimes"):
         draft_schema(pl.DataFrame({"UserId": ["a", "b"], "Count": [20260129, 20260130]}), "log")
+
+
+def test_the_column_that_comes_nearest_to_datetimes_is_named_with_what_keeps_it_from_it():
+    times = [f"{at}Z" for at in TIMES[: N // 2]] + TIMES[: N // 4] + ["soon"] * (N // 4)
+    with pytest.raises(ValueError, match=f"of 'When' 50% are some, with a zone, but not '{TIMES[0]}'"):
+        draft_schema(pl.DataFrame({"UserId": ["a"] * N, "When": times}), "log")
+
+
+def test_what_keeps_a_column_from_being_numbers_is_named():
+    costs = [f"{i}.5" for i in range(N * 3 // 4)] + ["1,000.5"] * 2 + [f"n{i}" for i in range(N // 4 - 2)]
+    _, guesses = draft_schema(pl.DataFrame({"UserId": [f"u{i % 9}" for i in range(N)], "At": TIMES, "C": costs}), "log")
+    assert guesses[-1].reason.endswith("free text, as '1,000.5'; 75% are numbers, but not '1,000.5'")
+
+
+def test_an_infinite_number_is_no_number_and_no_blank():
+    profile = Profile("Cost", Column.of(pl.Series([1.5, 2.5, float("inf"), float("nan"), None])))
+    assert profile.n == 3
+    assert profile.number_share == 2 / 3
 
 
 def test_without_anything_to_name_an_entity_there_is_no_draft():

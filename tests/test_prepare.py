@@ -19,11 +19,12 @@ from rich.console import Console
 from eventmodel.event_log import EventLog
 from eventmodel.log_writer import LogWriter
 from eventmodel.schema import Schema, load_schema
+from training.column import Column
 from training.preparation import prepare
 from training.preparation.report import print_report
 from training.preparation.row_reader import RowReader
 from training.prepare import PrepareConfig, _schema_of, main, run
-from training.read_table import read_table
+from training.read_table import columns_of, read_table
 
 
 @pytest.fixture
@@ -62,6 +63,9 @@ def test_a_blank_line_counts_as_a_row(tmp_path):
         (b"a,b\n1,\xff\n", "events.csv is not UTF-8 text"),
         (b"", "events.csv cannot be read as csv: empty CSV"),
         (b"a,b\n1\n2,3\n4\n", "events.csv, line 2: 1 values, but the header names 2 columns; 2 such lines in all"),
+        (b"gr\xf6\xdfe,b\n1,2\n", "events.csv is not UTF-8 text"),
+        (b"a,b,a\n1,2,3\n", "events.csv has two columns 'a'; rename or remove one"),
+        (b"a,b\r1,2\r3,4\r", "events.csv: the header cannot be told from what follows"),
         (b"a;b\n1,5;2\n", "events.csv separates its columns by semicolons; save it with commas"),
         (b"a\tb\n1\t2\n", "events.csv separates its columns by tabs"),
         (b'a,b\nx,1\n5" pipe,1\n' + b"y,2\n" * 50 + b'6" pipe,2\n', 'events.csv, line 3: a " within a value'),
@@ -228,6 +232,37 @@ def test_out_of_memory_says_what_takes_it(tiny_schema, monkeypatch):
     monkeypatch.setattr(RowReader, "read", no_room)
     with pytest.raises(ValueError, match="out of memory, which holds every different name: people 0, Site 0, Case 0"):
         prepare(frame_of(9), tiny_schema)
+
+
+def test_a_refused_row_is_named_by_the_line_on_which_it_begins(schema_file, tmp_path):
+    notes = ["one", "two\nlines", 'three\r\n"quoted"\nlines', "one", "two\nlines", *"1234"]
+    hours = ["8", "many", "8", "8", "few", *"8888"]
+    frame_of(9).with_columns(Note=pl.Series(notes), Hours=pl.Series(hours)).write_csv(tmp_path / "events.csv")
+    run(PrepareConfig(schema_file, (str(tmp_path / "events.csv"),), tmp_path / "log"), Console(quiet=True))
+    assert pl.read_csv(tmp_path / "log.refused.csv")["line"].to_list() == [3, 9]
+
+
+def test_a_refused_row_of_a_parquet_file_is_named_by_its_number(schema_file, tmp_path):
+    hours = ["8", "many", "8", "8", "few", *"8888"]
+    frame_of(9).with_columns(Hours=pl.Series(hours)).write_parquet(tmp_path / "events.parquet")
+    run(PrepareConfig(schema_file, (str(tmp_path / "events.parquet"),), tmp_path / "log"), Console(quiet=True))
+    assert pl.read_csv(tmp_path / "log.refused.csv")["line"].to_list() == [2, 5]
+
+
+def test_a_short_float_of_a_parquet_file_is_the_decimal_that_csv_has(tmp_path):
+    pl.DataFrame({"Hours": pl.Series([0.1, 0.7, None, 16777216.0], dtype=pl.Float32)}).write_parquet(
+        tmp_path / "events.parquet"
+    )
+    column = Column.of(read_table(tmp_path / "events.parquet")["Hours"])
+    assert [column.values[code] for code in column.codes] == [0.1, 0.7, None, 16777216.0]
+
+
+def test_a_file_that_is_missing_is_named_once(tmp_path):
+    for name in ("none.csv", "none.parquet"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"^{tmp_path / name} is not a file; give a .csv or .parquet file$"
+        ):
+            columns_of(tmp_path / name)
 
 
 def test_a_pattern_does_not_take_in_the_rows_that_the_last_run_refused(schema_file, tmp_path):

@@ -1,10 +1,13 @@
 """Of a recent log, a prediction reads what training reads; a client need not know what that is."""
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from eventmodel.request.errors import RequestError
 from eventmodel.request.question import PredictRequest
 from eventmodel.request.reader import MAX_RECORDS, read_request, read_requests
 from eventmodel.request.records import Records, as_json, build_request
+from eventmodel.schema import NumberField
 from training.sampling import Nows, Sampler
 
 
@@ -159,22 +163,48 @@ def test_records_may_be_objects_columns_or_a_frame(example_bundle: Bundle) -> No
         assert_same_arrays(request_of(example_bundle, same, "ann"), expected)
 
 
-class LikePandas:
-    """A frame that gives its columns as pandas does."""
-
-    def __init__(self, columns: dict[str, list[Any]]) -> None:
-        self.columns = columns
-
-    def to_dict(self, orient: str) -> dict[str, list[Any]]:
-        assert orient == "list"
-        return self.columns
+def test_columns_that_the_schema_lacks_are_left_out_where_no_field_lacks_its_own(example_bundle: Bundle) -> None:
+    frame = pl.DataFrame([dict.fromkeys(example_bundle.schema.field_by_name) | event(5)])
+    more = frame.with_columns(LoadedAt=pl.lit("2026"))
+    assert_same_arrays(request_of(example_bundle, more, "ann"), request_of(example_bundle, frame, "ann"))
+    with pytest.raises(RequestError, match="no field 'LoadedAt'"):
+        request_of(example_bundle, more.drop("Site"), "ann")
 
 
-def test_a_frame_may_give_its_columns_in_pandas_way(example_bundle: Bundle) -> None:
-    columns = {"Worker": ["ann", "bob"], "EventDatetime": ["2026-01-29T08:00:00", "2026-01-29T08:01:00"]}
+def test_records_may_be_mappings_of_any_kind(example_bundle: Bundle) -> None:
     assert_same_arrays(
-        request_of(example_bundle, LikePandas(columns), "ann"), request_of(example_bundle, columns, "ann")
+        request_of(example_bundle, [MappingProxyType(event(5))], "ann"), request_of(example_bundle, [event(5)], "ann")
     )
+
+
+def test_a_short_float_is_the_decimal_that_it_is_written_as(example_bundle: Bundle) -> None:
+    assert float(np.float32(0.7)) < 0.7
+    fields = [
+        f.model_copy(update={"edges": (0.7,)}) if isinstance(f, NumberField) else f
+        for f in example_bundle.schema.fields
+    ]
+    bundle = replace(example_bundle, schema=example_bundle.schema.model_copy(update={"fields": tuple(fields)}))
+    expected = request_of(bundle, [event(5, Hours=0.7)], "ann")
+    frame = pl.DataFrame([event(5, Hours=0.7)]).with_columns(pl.col("Hours").cast(pl.Float32))
+    assert_same_arrays(request_of(bundle, frame, "ann"), expected)
+    assert_same_arrays(request_of(bundle, [event(5, Hours=np.float32(0.7))], "ann"), expected)
+
+
+def test_what_pandas_has_for_nothing_is_a_blank(example_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        def __bool__(self) -> bool:
+            raise TypeError("boolean value of NA is ambiguous")
+
+        def __eq__(self, other: object) -> object:  # type: ignore[override]
+            return self
+
+        __hash__ = object.__hash__
+
+    missing = Missing()
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(NA=missing))
+    blank, given = [event(5) | {"Site": None}], [event(5) | {"Site": missing}]
+    assert_same_arrays(request_of(example_bundle, given, "ann"), request_of(example_bundle, blank, "ann"))
+    assert build_request(example_bundle, given, "ann", now=missing) == build_request(example_bundle, blank, "ann")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """``python -m training.score``: which events, and the same numbers as the server's."""
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from training.score import ScoreConfig, _most_unusual, score_log
 from training.scoring.average_precision import average_precision
 from training.scoring.detection import detect, per_event, read_labels
 from training.scoring.event_scores import score_events
-from training.scoring.report import in_words
+from training.scoring.report import in_words, print_report
 from training.scoring.table import FIRST_COLUMNS, to_frame, write_frames
 
 QUIET = Console(quiet=True)
@@ -202,6 +203,17 @@ def test_the_most_unusual_events_come_first_each_as_it_is_to_the_entity_that_exp
     of_two = table.filter(pl.col("row").is_duplicated())
     largest = table.group_by("row").agg(pl.col("unusual").max()).sort("unusual", descending=True).head(10)
     assert set(largest["row"]) & set(of_two["row"])  # so that it matters
+
+
+def test_events_that_are_as_expected_are_not_shown(
+    run_directory: Path, log_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.score.LEAST_UNUSUAL", 1e9)
+    summary, _ = score_log(config(run_directory, log_directory, tmp_path / "out.csv"), QUIET)
+    assert summary.most.is_empty()
+    out = StringIO()
+    print_report(summary.joint, summary.most, None, Console(file=out))
+    assert "No event is unusual." in out.getvalue()
 
 
 def test_the_rows_of_one_event_stand_together(table: pl.DataFrame) -> None:

@@ -20,6 +20,8 @@ class Column:
     def of(cls, series: pl.Series) -> "Column":
         """The column of a polars series; values keep the order in which they first occur."""
         series = series.alias("value")
+        if series.dtype == pl.Float32:  # the decimal that it is written as, and not the double next to it
+            series = series.cast(pl.String).cast(pl.Float64)
         distinct = series.unique(maintain_order=True).to_frame().with_row_index("code")
         coded = series.to_frame().join(distinct, on="value", how="left", nulls_equal=True, maintain_order="left")
         return cls(distinct["value"].to_list(), coded["code"].to_numpy().astype(np.int64))

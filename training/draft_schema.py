@@ -82,7 +82,7 @@ def draft_schema(frame: pl.DataFrame, name: str) -> tuple[dict[str, Any], list[G
     if not dated:
         raise ValueError(
             "no column holds ISO 8601 datetimes like 2026-01-29T08:00:00, and a log needs one that orders it; "
-            f"the columns are {frame.columns}"
+            f"{_nearest_to_datetimes(list(profiles.values()))}the columns are {frame.columns}"
         )
     # hardly more blanks than another; of these the one that changes most: a ticket is opened once
     most = max(p.n for p in dated)
@@ -109,6 +109,15 @@ def draft_schema(frame: pl.DataFrame, name: str) -> tuple[dict[str, Any], list[G
     return document, guesses
 
 
+def _nearest_to_datetimes(profiles: Sequence[Profile]) -> str:
+    nearest = max(profiles, key=lambda p: p.datetime_share, default=None)
+    if nearest is None or not nearest.datetime_share:
+        return ""
+    other = next(v for v, fits in zip(nearest.column.values, nearest.fits, strict=True) if v is not None and not fits)
+    zone = "with a zone" if nearest.is_zoned else "without one"
+    return f"of {nearest.name!r} {nearest.datetime_share:.0%} are some, {zone}, but not {str(other)!r}; "
+
+
 def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     """What one column is, given the datetime that orders the log and the rows in that order."""
     name, n_distinct = profile.name, len(profile.counts)
@@ -131,7 +140,7 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     if n_distinct > MAX_ENUM_VALUES and profile.number_share >= NEARLY_ALL and not profile.names_things:
         others = f"but not {1 - profile.number_share:.1%} of them: those rows will be refused"
         what = "all numbers" if profile.number_share == 1 else f"numbers, {others}"
-        return guess("number", f"{values}, {what}; equally full buckets", edges=_edges(profile.numbers))
+        return guess("number", f"{values}, {what}; buckets as full as can be", edges=_edges(profile.numbers))
     if profile.number_share == 1 and not profile.names_things:
         if not all(map(float.is_integer, profile.numbers)):
             return guess("number", f"{values}, all numbers; a bucket for each", edges=list(profile.numbers))
@@ -140,7 +149,10 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     if n_distinct <= MAX_ENUM_VALUES and not profile.names_things:
         return guess("enum", f"{values}: few enough for a closed set", values=list(profile.counts))
     if profile.repeats < LEAST_REPEATS:
-        return left_out(f"{values}: it names each event, or is free text")
+        reason = f"{values}: it names each event, or is free text, as {next(iter(profile.counts))!r}"
+        if 0.5 < profile.number_share < 1:
+            reason += f"; {profile.number_share:.0%} are numbers, but not {profile.no_number!r}"
+        return left_out(reason)
     known = _known_share(profile, rows)
     if known < 0.5:
         return guess("key", f"{values}; only {known:.0%} of the newest fifth occur before: nothing to learn by name")
@@ -192,13 +204,20 @@ def _known_share(profile: Profile, rows: np.ndarray) -> float:
 
 
 def _edges(numbers: dict[float, int]) -> list[float]:
-    """Quantiles, to three significant digits where that keeps them apart."""
+    """A bucket for each value that fills one, and quantiles of the others, to three significant digits where that
+    keeps them apart."""
     values, counts = np.array(list(numbers)), np.array(list(numbers.values()))
-    shares = np.cumsum(counts) / counts.sum()
-    quantiles = values[np.searchsorted(shares, np.arange(1, N_BUCKETS) / N_BUCKETS)]
-    exact = sorted(set(quantiles.tolist()))
-    rounded = sorted({float(f"{quantile:.3g}") for quantile in exact})
-    return rounded if len(rounded) == len(exact) else exact
+    fills = counts * N_BUCKETS >= counts.sum()
+    # such a bucket ends where the next value begins
+    own = {*values[fills].tolist(), *values[1:][fills[:-1]].tolist()}
+    n_others = N_BUCKETS - int(fills.sum())
+    quantiles = []
+    if n_others > 1 and not fills.all():
+        shares = np.cumsum(counts[~fills]) / counts[~fills].sum()
+        quantiles = values[~fills][np.searchsorted(shares, np.arange(1, n_others) / n_others)].tolist()
+    exact = own | set(quantiles)
+    rounded = own | {float(f"{quantile:.3g}") for quantile in quantiles}
+    return sorted(rounded if len(rounded) == len(exact) else exact)
 
 
 def _with_an_entity(guesses: list[Guess], profiles: dict[str, Profile]) -> list[Guess]:

@@ -23,7 +23,7 @@ from eventmodel.schema import Schema, builtin_schemas, load_schema
 from training.errors import exit_on_user_error
 from training.preparation.log import BATCH_ROWS, Batch, Table, write_log
 from training.preparation.report import print_report
-from training.read_table import FIRST_LINE, columns_of, count_rows, find_tables, scan_table
+from training.read_table import columns_of, count_rows, find_tables, number_rows, scan_table
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,8 @@ def read_files(schema: Schema, names: Sequence[str], but: Path) -> Table:
 
     def batches() -> Iterator[Batch]:
         for path in paths:
-            line = FIRST_LINE
-            for frame in scan_table(path, BATCH_ROWS):
-                yield Batch(frame, line, str(path) if len(paths) > 1 else "")
-                line += frame.height
+            for frame, lines in number_rows(path, scan_table(path, BATCH_ROWS)):
+                yield Batch(frame, lines, str(path) if len(paths) > 1 else "")
 
     return Table(columns, sum(map(count_rows, paths)), batches())
 

@@ -1,17 +1,21 @@
 """What a column of a user's log holds: how often which value, and what its values can be read as."""
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+from math import isinf
 
 import numpy as np
 
 from eventmodel.coders import is_blank, number_of, text_of, time_of
 from training.column import Column
 
-NAMING_WORDS = {"id", "ids", "code", "key", "no", "nr", "num", "number", "case", "ticket", "order", "user", "zip"}
+NAMING_WORDS = {
+    *("id", "ids", "code", "key", "no", "nr", "num", "number", "zip", "sku"),
+    *("case", "ticket", "order", "user", "customer", "client", "account", "employee", "worker", "driver", "patient"),
+    *("machine", "device", "sensor", "vehicle", "asset", "station", "terminal", "store", "shop", "product"),
+}
 """Words at the end of a column's name that say that its numbers name things."""
 FIRST_NAMING_WORDS = {"id", "ids", "code"}
 """The same at its beginning."""
@@ -57,27 +61,34 @@ class Profile:
         carries = [at.tzinfo is not None for at in self.datetimes if at is not None]
         return sum(carries) * 2 > len(carries)
 
+    @property
+    def fits(self) -> list[bool]:
+        """(U,) which values are datetimes of one convention on zones."""
+        return [at is not None and (at.tzinfo is not None) == self.is_zoned for at in self.datetimes]
+
     @cached_property
     def datetime_share(self) -> float:
         """Share of its values that are datetimes of one convention on zones."""
-        fits = [at is not None and (at.tzinfo is not None) == self.is_zoned for at in self.datetimes]
         counts = np.array(self.column.counts())
-        return float(counts[fits].sum() / max(self.n, 1))
+        return float(counts[self.fits].sum() / max(self.n, 1))
 
     @cached_property
     def numbers(self) -> dict[float, int]:
         """Rows per finite number among its values, in rising order."""
         found: dict[float, int] = {}
-        for text, count in self.counts.items():
-            with suppress(ValueError):
-                number = number_of(text)
-                found[number] = found.get(number, 0) + count
+        for text, count in filter(lambda pair: _is_number(pair[0]), self.counts.items()):
+            found[number_of(text)] = found.get(number_of(text), 0) + count
         return dict(sorted(found.items()))
 
     @property
     def number_share(self) -> float:
         """Share of its values that are finite numbers."""
         return sum(self.numbers.values()) / max(self.n, 1)
+
+    @property
+    def no_number(self) -> str:
+        """The most frequent of its values that is no finite number; empty if there is none."""
+        return next((text for text in self.counts if not _is_number(text)), "")
 
     @property
     def names_things(self) -> bool:
@@ -88,10 +99,20 @@ class Profile:
 
 
 def _text(value: object) -> str | None:
+    if isinstance(value, float) and isinf(value):
+        return str(value)  # no number, and no blank either
     try:
         return value.isoformat() if isinstance(value, date) and not is_blank(value) else text_of(value)
     except ValueError:
         return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _datetime(value: object) -> datetime | None:

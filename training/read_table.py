@@ -6,18 +6,21 @@ A table is read whole, or, where it may be larger than memory, a batch of rows a
 import csv
 import glob
 import gzip
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import polars as pl
 import zstandard
 
 HEADER_LINES = 1
 FIRST_LINE = 1 + HEADER_LINES
-"""Line of the first record: row i of the frame is line i + 2, where no quoted value spans lines."""
+"""Line of the first record."""
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 csv.field_size_limit(2**31 - 1)  # a value may be long
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 _OPEN = {".csv": open, ".csv.gz": gzip.open, ".csv.zst": zstandard.open}
 
 
@@ -78,11 +81,24 @@ def scan_table(path: Path, rows: int | None = None) -> Iterator[pl.DataFrame]:
         for batch in scan.collect_batches(chunk_size=rows, lazy=True):
             has_blank_ends |= is_csv and batch.width > 0 and batch.to_series(-1).has_nulls()
             yield batch
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from None
     # A short line gives nulls at its end, so without any the slower check cannot find one.
     if has_blank_ends:
         _check_widths(path)
+
+
+def number_rows(path: Path, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+    """Each batch of a file's rows with (n,) int64 where to find them: the line of a CSV file on which each one
+    begins, its number in a Parquet file, counted from 1."""
+    is_csv = _suffix(path) != ".parquet"
+    line = FIRST_LINE if is_csv else 1
+    for frame in frames:
+        taken = np.ones(frame.height, np.int64)
+        if is_csv and frame.width:  # a quoted value may span lines
+            taken += frame.select(pl.all().str.count_matches("\n", literal=True)).sum_horizontal().to_numpy()
+        yield frame, line + np.cumsum(taken) - taken
+        line += int(taken.sum())
 
 
 def columns_of(path: Path) -> list[str]:
@@ -93,15 +109,15 @@ def columns_of(path: Path) -> list[str]:
     """
     try:
         names = _scan(path).collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from None
     _check_separator(path, names)
     return names
 
 
 def _check_separator(path: Path, columns: Sequence[str]) -> None:
-    """Most programs that do not separate columns by commas do so by one of two others."""
-    for name, separator in (("semicolons", ";"), ("tabs", "\t")):
+    """Most programs that do not separate columns by commas do so by one of three others."""
+    for name, separator in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|")):
         if _suffix(path) != ".parquet" and len(columns) == 1 and separator in columns[0]:
             raise ValueError(f"{path} separates its columns by {name}; save it with commas")
 
@@ -110,7 +126,7 @@ def count_rows(path: Path) -> int:
     """How many rows ``scan_table`` will give; exact where the file is sound, and much faster than reading it."""
     try:
         return int(_scan(path).select(pl.len()).collect().item())
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from None
 
 
@@ -124,12 +140,29 @@ def _scan(path: Path) -> pl.LazyFrame:
     table = pl.scan_csv(source, infer_schema=False, glob=False)
     try:
         found = table.collect_schema().names()
-    except pl.exceptions.PolarsError as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from None
-    if any('""' in name for name in found):  # polars leaves the marks that stand for one within a quoted name
-        with _open(source) as file:
-            table = table.rename(dict(zip(found, next(csv.reader(file)), strict=True)))
-    return table
+    return table.rename(dict(zip(found, _header(path, len(found)), strict=True)))
+
+
+def _header(path: Path, width: int) -> list[str]:
+    """Names of a CSV file's columns: polars leaves the marks within a quoted one, and renames equal ones.
+
+    Raises:
+        ValueError: they are not as many as polars found, or not different.
+    """
+    try:
+        with _open(path) as file:
+            names = next(csv.reader(file), [])
+    except UnicodeDecodeError as error:
+        raise _no_text(path, error) from None
+    if len(names) != width:
+        raise ValueError(f"{path}: the header cannot be told from what follows; end lines with \\n or \\r\\n")
+    for at, name in enumerate(names):
+        if name and name in names[:at]:
+            raise ValueError(f"{path} has two columns {name!r}; rename or remove one")
+    # columns without a name are nobody's
+    return [name or " " * at for at, name in enumerate(names)]
 
 
 def _suffix(path: Path) -> str:
@@ -146,15 +179,18 @@ def _any_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _unreadable(path: Path, error: pl.exceptions.PolarsError | OSError) -> ValueError | OSError:
+def _unreadable(path: Path, error: BaseException) -> ValueError | OSError:
     """What to say of a file that polars cannot read; a CSV file is searched for the line at fault."""
+    if isinstance(error, FileNotFoundError):
+        return error
     if _suffix(path) != ".parquet":
         _check_widths(path)
     if isinstance(error, OSError) and error.errno:
         return error
     if _suffix(path) != ".parquet" and (line := _lone_quote(path)):
         return ValueError(f'{path}, line {line}: a " within a value that is not quoted; write "" in a quoted one')
-    reason = str(error).strip().splitlines()[0]
+    panic = re.search(r'ErrString\("([^"\\\\]*)', str(error))
+    reason = panic[1] if panic else str(error).strip().splitlines()[0]
     return ValueError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {reason}")
 
 
@@ -194,13 +230,17 @@ def _check_widths(path: Path) -> None:
                     first = first or f"line {line}: {len(values)} values, but the header names {width} columns"
                     wrong += 1
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise _no_text(path, error) from None
     except csv.Error as error:
         raise ValueError(f"{path}, {first or f'after line {line}: {error}'}") from None
     except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} cannot be decompressed: {error}") from None
     if wrong:
         raise ValueError(f"{path}, {first}" + (f"; {wrong:,} such lines in all" if wrong > 1 else ""))
+
+
+def _no_text(path: Path, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8")
 
 
 def _open(path: Path) -> TextIO:

@@ -33,7 +33,9 @@ from training.scoring.table import to_frame, write_frames
 from training.write_table import check_suffix
 
 MOST = 10
-"""Events that the terminal shows."""
+"""Events that the terminal shows, at most."""
+LEAST_UNUSUAL = 1.0
+"""Standard deviations: events below it are as they were to be expected, and are not shown."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _frames(
 def _most_unusual(most: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """The most unusual of some events and these, each as unusual as to the one that expected it most."""
     events = rows.sort("unusual").unique("row", keep="first", maintain_order=True)
-    events = events.filter(pl.col("unusual").is_finite())  # the others hold nothing that training showed
+    # those that are not finite hold nothing that training showed
+    events = events.filter(pl.col("unusual").is_finite() & (pl.col("unusual") >= LEAST_UNUSUAL))
     return pl.concat([most, events], how="diagonal").sort("unusual", descending=True).head(MOST)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import Codec, EncodeError, Events
-from eventmodel.coders import is_blank, text_of
+from eventmodel.coders import is_blank, spellings, text_of
 from eventmodel.engine.query import Histories
 from eventmodel.quoted import quoted
 from eventmodel.request.errors import RequestError, cut, did_you_mean
@@ -310,7 +310,12 @@ def vocabulary_ids(codec: Codec, entities: Iterable[tuple[Stream, str | None]]) 
     """(E,) int32: each entity in the vocabulary of its stream's category, 0 if none."""
     category = {stream.name: codec.schema.key_category(stream) for stream in codec.schema.streams}
     known = {name: codec.id_of[c] if c is not None else {} for name, c in category.items()}
-    return np.array([known[stream.name].get(id_ or "", 0) for stream, id_ in entities], np.int32)
+
+    def id_of(stream: Stream, name: str | None) -> int:
+        names = known[stream.name]
+        return next((names[text] for text in spellings(name) if text in names), 0)
+
+    return np.array([id_of(*entity) for entity in entities], np.int32)
 
 
 def _check_owner(stream: Stream, entity: Entity) -> None:

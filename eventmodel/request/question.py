@@ -200,13 +200,11 @@ def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:
         loc = f"allowed.{cut(name)}"
         index = _category(codec.schema, name, loc)
         asked.append(index)
-        if not isinstance(values, list) or not values:
-            raise RequestError(
-                "empty_allowed" if isinstance(values, list) else "not_a_list",
-                loc,
-                "a category needs at least one value that may happen",
-                "List the values, or leave the category out to allow all.",
-            )
+        hint = "List the values, or leave the category out to allow all."
+        if not isinstance(values, list):
+            raise RequestError("not_a_list", loc, f"expected a list of values, not {quoted(values)}", hint)
+        if not values:
+            raise RequestError("empty_allowed", loc, "a category needs at least one value that may happen", hint)
         if len(values) >= codec.sizes[index] > 1:
             raise RequestError(
                 "too_many_values",

@@ -1,10 +1,10 @@
 """Requests of a recent log: a client has records, and need not know how streams are put together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Protocol, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import numpy as np
 
@@ -30,21 +30,18 @@ from eventmodel.schema import Schema
 from eventmodel.stream_index import entity_names, index_stream
 
 
-class PolarsFrame(Protocol):
-    """A table that gives its columns as lists in polars' way."""
+class Frame(Protocol):
+    """A table of polars or pandas."""
 
-    def to_dict(self, *, as_series: bool) -> dict[str, list[Any]]: ...
+    @property
+    def columns(self) -> Iterable[str]: ...
 
-
-class PandasFrame(Protocol):
-    """The same in pandas' way."""
-
-    def to_dict(self, orient: Literal["list"]) -> dict[str, list[Any]]: ...
+    def __getitem__(self, name: str, /) -> Iterable[object]: ...
 
 
 _TABLE_HINT = "Give a list of objects by field name, an object of columns, or a frame of polars or pandas."
-Table = Sequence[Mapping[str, object]] | Columns | PolarsFrame | PandasFrame
-"""Events in any order: objects by field name, or columns."""
+Table = Sequence[Mapping[str, object]] | Columns | Frame
+"""Events in any order: objects by field name, or columns. Where no field lacks its column, others are left out."""
 
 
 class Reading(NamedTuple):
@@ -241,15 +238,17 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     if not isinstance(records, Mapping | Sequence):
         records = _columns_of_frame(records)
     if not isinstance(records, Mapping):
-        return columns_of(schema, records, "records"), len(records)
+        events = [dict(event) if isinstance(event, Mapping) else event for event in records]
+        return columns_of(schema, events, "records"), len(events)
+    unknown = [name for name in records if name not in schema.field_by_name]
+    if unknown and not records.keys() >= schema.field_by_name.keys():  # it may be the one that is missing
+        raise unknown_field(schema, unknown[0], f"records.{cut(unknown[0])}")
+    records = {name: column for name, column in records.items() if name in schema.field_by_name}
     for name, column in records.items():
-        if name not in schema.field_by_name:
-            raise unknown_field(schema, name, f"records.{cut(name)}")
         if isinstance(column, str) or not hasattr(column, "__len__"):
             message = f"expected a column, a list of values, not {quoted(column)}"
             raise RequestError("not_a_list", f"records.{name}", message, _TABLE_HINT)
-    # a column that is no list may go by labels in place of positions
-    records = {name: list(_without_missing(column)) for name, column in records.items()}
+    records = {name: _values(column) for name, column in records.items()}
     lengths = {name: len(column) for name, column in records.items()}
     if len(set(lengths.values())) > 1:
         hint = "Give as many values in each, None for one that an event lacks."
@@ -257,20 +256,20 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     return records, max(lengths.values(), default=0)
 
 
-def _without_missing(table: Any) -> Any:
-    """The same with None where pandas has a missing value of its own, which answers no question."""
-    with suppress(AttributeError, TypeError):
-        return table.astype(object).where(table.notna(), None)
-    return table
-
-
 def _columns_of_frame(frame: Any) -> Columns:
-    frame = _without_missing(frame)
-    for way in ({"as_series": False}, {"orient": "list"}):
-        with suppress(AttributeError, TypeError):
-            columns: Columns = frame.to_dict(**way)
-            return columns
+    with suppress(AttributeError, TypeError):
+        return {name: frame[name] for name in frame.columns}
     raise RequestError("not_a_list", "records", f"{quoted(frame)} is no table of events", _TABLE_HINT)
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's values by position, with None where pandas has a missing value of its own."""
+    is_short = str(getattr(column, "dtype", "")).lower() == "float32"
+    with suppress(AttributeError, TypeError):
+        column = column.astype(object).where(column.notna(), None)
+    if is_short:  # the decimals that are meant, and not the doubles next to them
+        return [None if value is None else float(str(np.float32(value))) for value in column]
+    return list(column)
 
 
 def as_json(value: Any) -> Any:
@@ -280,7 +279,9 @@ def as_json(value: Any) -> Any:
             return {key: as_json(item) for key, item in value.items()}
         case list() | tuple():
             return [as_json(item) for item in value]
-        case float() | Decimal() | datetime() | np.datetime64() if is_blank(value):
+        case str():
+            return value
+        case _ if is_blank(value):
             return None
         case np.datetime64():
             return as_json(time_of(value))

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 Spread = dict[str, Any]
+LONG_NAME = 32
+"""Letters of a category's name that are kept in one line, at the cost of the figures' lines."""
 
 
 def shown(value: Spread, digits: int, scale: float = 1.0, sign: str = "") -> str:
@@ -129,5 +131,5 @@ def _print_where(where: dict[str, Any], console: Console) -> None:
 
 def _table(title: str, names: list[str], first: str = "category") -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    table.add_column(first, no_wrap=True, min_width=max(map(len, names)))
+    table.add_column(first, overflow="fold", min_width=min(max(map(len, names)), LONG_NAME))
     return table

@@ -42,8 +42,8 @@ class Batch(NamedTuple):
     """Rows of the input."""
 
     frame: pl.DataFrame
-    first_line: int
-    """Line of the first one in its file."""
+    lines: np.ndarray
+    """(n,) int64: where each one is in its file, as ``number_rows`` counts."""
     file: str = ""
 
 
@@ -87,8 +87,10 @@ def prepare(
         ValueError: the log cannot be made at all: no ordering datetime, nothing left to keep, too
             few distinct times to split, a part without an event.
     """
+    lines = np.arange(frame.height) + FIRST_LINE
     batches = (
-        Batch(frame[begin : begin + batch_rows], begin + FIRST_LINE) for begin in range(0, frame.height, batch_rows)
+        Batch(frame[begin : begin + batch_rows], lines[begin : begin + batch_rows])
+        for begin in range(0, frame.height, batch_rows)
     )
     with TemporaryDirectory() as directory:
         report = write_log(
@@ -190,7 +192,7 @@ def _read(
     """
     result = _Read(0, pl.DataFrame(schema=REFUSED), 0)
     for batch in table.batches:
-        rows, refused = reader.read(batch.frame, batch.first_line)
+        rows, refused = reader.read(batch.frame, batch.lines)
         keys = rows.timestamp
         if parts is not None:
             keys = keys + parts[result.rows + rows.place].astype(np.int64) * PART_KEYS

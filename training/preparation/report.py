@@ -45,8 +45,8 @@ class Report:
     rows_kept: int
     refused: pl.DataFrame
     """One row per value that cannot be read, the first ones if there are very many: line, field,
-    value, reason, and before them the file where there are several. A line counts data rows and the
-    header, so the first record is on line 2."""
+    value, reason, and before them the file where there are several. The line is the one of a CSV file
+    on which the row begins, or the number of a Parquet file's row."""
     refused_values: int
     """How many values cannot be read."""
     ignored_columns: tuple[str, ...]

@@ -52,11 +52,11 @@ class RowReader:
         self.outside: dict[str, Counter[str]] = {f.name: Counter() for f in self._present if isinstance(f, EnumField)}
         """Per enum field, how often the rows hold values that its closed set lacks."""
 
-    def read(self, frame: pl.DataFrame, first_line: int) -> tuple[Rows, pl.DataFrame]:
+    def read(self, frame: pl.DataFrame, lines: np.ndarray) -> tuple[Rows, pl.DataFrame]:
         """Read the next rows.
 
         Args:
-            first_line: the line of the first one.
+            lines: (n,) int64, where each one begins.
 
         Returns:
             The rows that can be read, and the values that keep the others from it, as in ``REFUSED``.
@@ -65,6 +65,7 @@ class RowReader:
         moments = np.zeros((frame.height, 2), np.int64)
         names = np.full((frame.height, len(self.named)), -1, np.int32)
         ids = np.zeros((frame.height, len(self.closed)), self.id_type)
+        is_kept = np.ones(frame.height, bool)
         faults = []
         for field in self._present:
             column = columns[field.name]
@@ -76,10 +77,10 @@ class RowReader:
                 ids[:, at], reasons = column.encode(partial(self._codec.encode_value, field.name), len(at))
             if field.name == self._schema.order_by:
                 moments, reasons = column.encode(self._codec.moment, 2)
-            faults.append(_faults(field.name, column, reasons, first_line))
+            rows = np.flatnonzero(np.isin(column.codes, list(reasons)))
+            is_kept[rows] = False
+            faults.append(_faults(field.name, column, reasons, rows, lines))
         refused = pl.concat(faults).sort("line", maintain_order=True)
-        is_kept = np.ones(frame.height, bool)
-        is_kept[refused["line"].to_numpy() - first_line] = False
         for field in self._present:
             if isinstance(field, EnumField):
                 self._count_outside(field, columns[field.name], is_kept)
@@ -99,13 +100,12 @@ class RowReader:
                 self.outside[field.name][text] += count
 
 
-def _faults(field: str, column: Column, reasons: dict[int, str], first_line: int) -> pl.DataFrame:
-    """The rows whose value cannot be read."""
-    rows = np.flatnonzero(np.isin(column.codes, list(reasons)))
+def _faults(field: str, column: Column, reasons: dict[int, str], rows: np.ndarray, lines: np.ndarray) -> pl.DataFrame:
+    """The values of rows that cannot be read."""
     codes = column.codes[rows].tolist()
     return pl.DataFrame(
         {
-            "line": rows + first_line,
+            "line": lines[rows],
             "field": [field] * len(rows),
             "value": ["" if (value := column.values[code]) is None else str(value) for code in codes],
             "reason": [reasons[code] for code in codes],

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from eventmodel.codec import Vocabularies
+from eventmodel.coders import IdCoder
 from eventmodel.schema import IdField, Schema
 from training.preparation.row_reader import RowReader
 
@@ -42,7 +43,7 @@ def ids_of_numbers(reader: RowReader, vocabularies: Vocabularies) -> dict[str, n
     """
     result = {}
     for name, values in vocabularies.items():
-        ids = {value: id_ for id_, value in enumerate(values, start=1)}
-        of_names = [ids.get(text, 0) for text in reader.numbers[name]]
+        coder = IdCoder(values)
+        of_names = [coder.encode(text)[0] for text in reader.numbers[name]]
         result[name] = np.array([*of_names, 0], np.int32)
     return result

@@ -27,8 +27,7 @@ def print_report(joint: np.ndarray, most: pl.DataFrame, found: Detection | None,
         highlight=False,
         soft_wrap=True,
     )
-    if len(most):
-        console.print(f"\nThe {len(most)} most unusual:")
+    console.print(f"\nThe {len(most)} most unusual:" if len(most) else "\nNo event is unusual.")
     for number, event in enumerate(most.iter_rows(named=True), start=1):
         line = " ".join(in_words(event).splitlines())
         console.print(f"{number:>2}. {escape(line)}", highlight=False, soft_wrap=True)
