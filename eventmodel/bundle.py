@@ -92,7 +92,7 @@ def load_bundle(path: Path) -> Bundle:
     """Read a bundle's header and verify every file against its hash.
 
     Raises:
-        ValueError: not a bundle, of a newer format, or a file is missing or changed.
+        ValueError: not a bundle, of another format, or a file is missing or changed.
     """
     path = Path(path)
     header = FORMAT.read(path)

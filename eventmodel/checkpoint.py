@@ -49,7 +49,7 @@ class Checkpoint:
 def write_checkpoint(draft: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint's files into ``draft``, a directory that ``write_directory`` yields."""
     model, codec = checkpoint.model, checkpoint.codec
-    weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, draft / WEIGHTS)
     meta = {
         **FORMAT.header(),
@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU, in eval mode.
 
     Raises:
-        ValueError: not a checkpoint, of a newer format, or damaged; the message says which.
+        ValueError: not a checkpoint, of another format, or damaged; the message says which.
     """
     path = Path(path)
     meta = FORMAT.read(path)

@@ -38,11 +38,10 @@ Vocabularies = Mapping[str, Sequence[str]]
 class EncodeError(ValueError):
     """A value that cannot be read.
 
-    ``row`` counts from 0 in the columns that were given; ``field`` is None where the record
-    as a whole is at fault.
+    ``row`` counts from 0 in the columns that were given.
     """
 
-    def __init__(self, row: int, field: str | None, message: str) -> None:
+    def __init__(self, row: int, field: str, message: str) -> None:
         super().__init__(row, field, message)  # all three, so that it pickles
         self.row, self.field, self.message = row, field, message
 

@@ -64,7 +64,7 @@ def gather(events: Events, rows: np.ndarray) -> EventBatch:
     return EventBatch(ids, gap, day, is_event)
 
 
-def window(end: np.ndarray, length: np.ndarray, width: int, align: str = "left") -> np.ndarray:
+def window(end: np.ndarray, length: np.ndarray, width: int, align: Literal["left", "right"] = "left") -> np.ndarray:
     """Positions of the ``length`` entries before ``end``, oldest first, -1 where there are none.
 
     Args:

@@ -84,7 +84,7 @@ class Heads(nn.Module):
         size = torch.tensor(sizes)
         # of all categories' ids, one after the other: each one's category (V,), and where each category starts (C,)
         self.register_buffer("category_of", torch.repeat_interleave(torch.arange(len(sizes)), size), persistent=False)
-        self.register_buffer("first", size.cumsum(0) - size, persistent=False)
+        self.register_buffer("first", torch.tensor(starts), persistent=False)
 
     @torch.no_grad()
     def start_from_frequencies(self, counts: Sequence[np.ndarray]) -> None:

@@ -80,6 +80,11 @@ def export(config: ExportConfig, console: Console) -> Bundle:
     return bundle
 
 
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _write_all(
     config: ExportConfig, checkpoint: Checkpoint, draft: Path, console: Console
 ) -> Iterator[tuple[ArtefactForm, str, float, int]]:
@@ -89,7 +94,7 @@ def _write_all(
         Form, file name, largest difference and bytes of each as it is done.
     """
     names = [artefact.name for artefact in artefacts(checkpoint.model)]
-    workers = min(os.cpu_count() or 1, len(names))
+    workers = min(_processors(), len(names))
     codec = checkpoint.codec
     # not the checkpoint's path: RUN/best moves on where a training still runs
     work = partial(_write, draft, checkpoint.model.config, codec.schema, codec.vocabularies)

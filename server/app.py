@@ -1,6 +1,7 @@
 """The server put together: LitServe, and our own where its stock behaviour is wrong."""
 
 import logging
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -100,8 +101,10 @@ def _greet_when_ready(app: FastAPI, settings: Settings, bundle: Bundle) -> None:
 def greeting(settings: Settings, bundle: Bundle) -> str:
     """Model and page, and a request that works as printed."""
     address = f"http://localhost:{settings.port}"
+    key = "" if settings.api_key is None else ' -H "x-api-key: $EVENTMODEL_API_KEY"'
+    example = shlex.quote(f"@{bundle.path / 'example.json'}")
     return (
         f"\nServing {bundle.name} (version {bundle.version}). A page to try it on: {address}/\n"
         f"The format of requests: {address}/docs. From a terminal:\n\n"
-        f"  curl -s {address}/predict -H 'content-type: application/json' -d @{bundle.path / 'example.json'}\n"
+        f"  curl -s {address}/predict -H 'content-type: application/json'{key} -d {example}\n"
     )

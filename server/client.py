@@ -69,7 +69,8 @@ class Client:
     Args:
         url: of the server, as http://localhost:8000.
         api_key: where the server asks for one.
-        timeout_s: seconds that a call takes at most, all attempts together; the server is told what is left.
+        timeout_s: seconds that a call waits at most, all attempts together; the server is told what is left. An
+            answer that comes in drops, as no server of ours sends one, may take longer.
         attempts: how often a request is sent at most.
         transport: in place of the network, for tests.
     """
@@ -89,12 +90,15 @@ class Client:
             raise ValueError("api_key holds what no header can: only visible ASCII will do")
         _check_timeout(timeout_s)
         self.timeout_s, self.attempts = timeout_s, attempts
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"x-api-key": api_key} if api_key else {},
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),  # one per thread that asks
-            transport=transport,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=url,
+                headers={"x-api-key": api_key} if api_key else {},
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),  # one per thread that asks
+                transport=transport,
+            )
+        except httpx.InvalidURL as error:
+            raise ValueError(f"{url!r} is no address of a server, as http://localhost:8000: {error}") from None
 
     def predict(
         self, request: Mapping[str, object], *, timeout_s: float | None = None, request_id: str | None = None
@@ -184,7 +188,7 @@ class Client:
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             message = f"{self._http.base_url} closed the connection: {error}"
             raise ApiError(_CLOSED, message, id_, hint="See the server's log.", retry_after_s=0.0) from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiError("unreachable", str(error), id_, hint="Look at the address.") from None
         if not answer.is_success:
             raise _error_of(answer, id_)

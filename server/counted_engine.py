@@ -47,12 +47,12 @@ class CountedEngine:
 
     def answer(self, queries: list[Query], on_step: Callable[[], None]) -> list[Answer]:
         """As that of ``server.engine.Engine``."""
-        started = time.perf_counter()
-        answers = self._engine.answer(queries, on_step)
-        seconds, before = time.perf_counter() - started, self._noted
-        self._noted = replace(self._engine.statistics)
-        self._work.append(_Work(len(queries), seconds, before, self._noted))
-        return answers
+        started, before = time.perf_counter(), self._noted
+        try:
+            return self._engine.answer(queries, on_step)
+        finally:  # what fails has taken its time as well
+            self._noted = replace(self._engine.statistics)
+            self._work.append(_Work(len(queries), time.perf_counter() - started, before, self._noted))
 
     def count(self) -> None:
         """Let the metrics show the batches since; in any thread."""

@@ -9,7 +9,7 @@ from eventmodel.request.errors import RequestError
 from server.errors import body_too_slow, error_response, timed_out
 
 HEADER = "x-request-timeout"
-"""Seconds that the sender waits, from the first byte of the request; at most the server's own timeout."""
+"""Seconds that the sender waits, from the end of the request's head; at most the server's own timeout."""
 
 
 class Deadline:

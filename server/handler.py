@@ -5,7 +5,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import orjson
@@ -27,6 +27,7 @@ from server.metrics import HISTORY_EVENTS, IN_STAGE, QUEUE_DEPTH
 from server.model_status import ModelStatus
 from server.together import Together
 from server.transport import Cancel, Item, Reply, RequestQueue
+from server.waiting import work_of
 
 _AT_ONCE = 16
 """Requests that are read, or answers that are rendered, at once: beyond that, little is saved."""
@@ -34,6 +35,8 @@ _BYTES_AT_ONCE = 1_000_000
 """Of bodies that are read at once, and of each that is not read alone: 10 to 20 ms."""
 _VALUES_AT_ONCE = 20_000
 """That answers rendered at once list, and each that is not rendered alone: as long."""
+MAX_VALUES = 250_000
+"""That one answer lists: a quarter of a second, in which the process does nothing else."""
 _LOOK_S = 0.1
 """How often an HTTP process looks whether the model process is still the same one."""
 
@@ -42,7 +45,7 @@ _LOOK_S = 0.1
 class Pending(ResponseBufferItem):
     """A request that the model has and that is not answered, as LitServe's receiving task finds it."""
 
-    item: Item | None = None
+    item: Item = field(kw_only=True)
     """What was sent, to be sent again if the model process dies before it begins."""
 
     def end(self, answer: Answer | RequestError | None) -> None:
@@ -58,10 +61,11 @@ class ModelClient:
     Args:
         pending: LitServe's buffer, by uid; answers arrive in it.
         status: tells which model process there is.
+        width: values of all vocabularies together.
     """
 
-    def __init__(self, queue: RequestQueue, pending: dict[int, Pending], status: ModelStatus) -> None:
-        self._queue, self._pending, self._status = queue, pending, status
+    def __init__(self, queue: RequestQueue, pending: dict[int, Pending], status: ModelStatus, width: int) -> None:
+        self._queue, self._pending, self._status, self._width = queue, pending, status, width
         self._outbox: list[Item | Cancel] = []
         self._uids: Iterator[int] = iter(())
         self._generation = 0
@@ -85,7 +89,7 @@ class ModelClient:
         """
         uid, scope, now = next(self._uids), http.scope, time.monotonic()
         IN_STAGE["parse"].observe(now - scope["started"])
-        item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], query.work, query)
+        item = Item(consumer, uid, now, scope["deadline"], scope["request_id"], work_of(query, self._width), query)
         pending = self._pending[uid] = Pending(asyncio.Event(), item=item)
         gone = asyncio.create_task(_end_when_gone(http, pending))
         QUEUE_DEPTH.inc()
@@ -151,6 +155,13 @@ def _read(bundle: Bundle, documents: Sequence[Document]) -> list[PredictRequest]
     return read_requests([document.content for document in documents], bundle)
 
 
+def _check_size(n: int) -> None:
+    if n > MAX_VALUES:
+        message = f"the answer would list {n} values, more than {MAX_VALUES}"
+        hint = "Ask for fewer events, categories, or values of each."
+        raise RequestError("answer_too_large", "top_k", message, hint)
+
+
 def _bodies(bundle: Bundle, answered: Sequence[Answered]) -> list[bytes]:
     return [orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in render_all(bundle, answered)]
 
@@ -184,6 +195,7 @@ class PredictHandler(RegularRequestHandler):
             RequestError: the request cannot be read, or not be answered.
         """
         read = await self._read(await read_document(request, self.max_body_bytes))
+        _check_size(count_values(self.bundle, read))
         HISTORY_EVENTS.observe(read.n_events)
         count_unknown(self.bundle.codec, read.unknown)
         answer = await self.client.ask(read.query, request, self.server.app.response_queue_id)

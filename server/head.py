@@ -42,6 +42,10 @@ class PlainHttp(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
+            if self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete:
+                self.cycle.keep_alive = False  # the answer that is due is the last one
+                self.flow.pause_reading()
+                return
             hint = "Send HTTP/1.1; for TLS, put a proxy in front."
             self._refuse(RequestError("not_http", "", "the bytes are no HTTP request", hint, 400))
             return
@@ -60,6 +64,7 @@ class PlainHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It ends."""
+        self._unset_keepalive_if_required()  # an answer before it may have ended since it began
         self._end()
         if not self.parser.should_upgrade():
             super().on_headers_complete()

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from eventmodel.bundle import Bundle
 from eventmodel.request.question import MAX_QUANTILES, MAX_SAMPLES, MAX_TEMPERATURE, MIN_TEMPERATURE, MIN_TOP_P
 from eventmodel.request.reader import MAX_RECORDS
+from server.handler import MAX_VALUES
 from server.settings import Settings
 
 INFO = "/info"
@@ -29,6 +30,7 @@ def info(bundle: Bundle, settings: Settings) -> Callable[[Request], Awaitable[Re
             "body_bytes": settings.max_body_bytes,
             "timeout_s": settings.timeout_s,
             "records": MAX_RECORDS,
+            "values": MAX_VALUES,
             "horizon": bundle.max_horizon,
             "quantiles": MAX_QUANTILES,
             "samples": MAX_SAMPLES,

@@ -4,7 +4,6 @@ Private methods are overridden here: ``tests/test_server_litserve.py`` holds wha
 """
 
 import asyncio
-import copy
 import ctypes
 import gc
 import logging
@@ -73,7 +72,7 @@ class EventServer(LitServer):
         self._transport = AnswerTransport(directory)
         self._queue = RequestQueue(directory)
         self._pending: dict[int, Any] = {}
-        self.client = ModelClient(self._queue, self._pending, status)
+        self.client = ModelClient(self._queue, self._pending, status, sum(bundle.codec.sizes))
         self._is_up = multiprocessing.RawArray(ctypes.c_bool, settings.http_processes)
         self.room = Room(settings.max_queue, settings.http_processes)
         super().__init__(
@@ -173,7 +172,7 @@ class EventServer(LitServer):
         begin_child()
         self.app.response_queue_id = number
         config = uvicorn.Config(
-            app=copy.copy(self.app),
+            app=self.app,
             timeout_graceful_shutdown=math.ceil(self.settings.timeout_s + _GRACE_S),
             timeout_keep_alive=_KEEP_ALIVE_S,
             server_header=False,
@@ -216,7 +215,6 @@ class EventServer(LitServer):
         logger.error("The model process died (%s); another one starts.", dead.exitcode)
         RESTARTS.labels("model").inc()
         self.status.next_generation()
-        dead.close()
         time.sleep(delay_s)
         self.inference_workers = [self.launch_single_inference_worker(self.lit_api, 0)]
 

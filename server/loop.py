@@ -13,7 +13,7 @@ from server.errors import internal_error
 from server.metrics import BATCH_SECONDS, BATCH_SIZE, IN_STAGE
 from server.model_status import ModelStatus
 from server.transport import AnswerTransport, Item, RequestQueue
-from server.waiting import Waiting, receive
+from server.waiting import Waiting
 
 logger = logging.getLogger("eventmodel")
 
@@ -69,7 +69,8 @@ class QueueLoop(LitLoop):
             lit_api.publish()
 
         request_queue.listen(status.generation)
-        waiting = Waiting(receive(request_queue), beat)
+        waiting = Waiting(beat)
+        waiting.receive(request_queue)
         with Delivery(transport, waiting) as send:
             while True:
                 batch = waiting.next_batch(lit_api.max_batch_size)

@@ -36,7 +36,9 @@ if VARIABLE in os.environ:
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 REQUEST_SECONDS = Histogram(
-    "eventmodel_request_duration_seconds", "From a request's first byte to the end of its answer.", buckets=_SECONDS
+    "eventmodel_request_duration_seconds",
+    "From the end of a request's head to the end of its answer.",
+    buckets=_SECONDS,
 )
 REQUESTS = Counter("eventmodel_requests", "Requests for a prediction, by HTTP status.", ["status"])
 ERRORS = Counter("eventmodel_request_errors", "Requests without a prediction, by the error's code.", ["code"])
@@ -47,7 +49,7 @@ STAGE_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 IN_STAGE = {stage: STAGE_SECONDS.labels(stage) for stage in ("parse", "queue", "encode", "decode", "respond")}
-"""parse: from the first byte to a checked request, receiving its body included. queue: until its batch starts,
+"""parse: from the end of the head to a checked request, receiving its body included. queue: until its batch starts,
 which is when the model is free; no batch waits to fill up. encode: the histories of the whole batch; on a GPU,
 until the work is handed over, and the rest of it counts as decode. decode: the rest of the batch. respond: from
 the model's answer to the end of ours."""

@@ -54,6 +54,14 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
     Returns:
         The exit status.
     """
+    stop_on_signals()
+    try:
+        return _serve(settings, open_engine)
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 0
+
+
+def _serve(settings: Settings, open_engine: OpenEngine) -> int:
     configure_logs(settings)
     if unknown := misspelt_variables(os.environ):
         logger.warning("No settings, and so without effect: %s.", ", ".join(unknown))
@@ -70,7 +78,6 @@ def serve(settings: Settings, open_engine: OpenEngine) -> int:
         from server.lit_server import StartError
 
         server = build_server(settings, bundle, open_engine)
-        stop_on_signals()
         try:
             server.run(
                 host=settings.host,

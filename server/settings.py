@@ -1,10 +1,11 @@
 """The server's settings: one list for flags, environment variables and the documentation."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from eventmodel.engine.backend import BackendName, DeviceName
@@ -15,6 +16,12 @@ _OF_COMPOSE = {"EVENTMODEL_UID", "EVENTMODEL_GID"}
 """Which compose.yaml reads."""
 MOST_S = 1e6
 """Of a time, which clocks and timers can still count; eleven days."""
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    if not re.fullmatch("[!-~]+", key.get_secret_value()):
+        raise ValueError("it must be visible ASCII without blanks or ends of lines, or no header can carry it")
+    return key
 
 
 class Settings(BaseSettings):
@@ -58,14 +65,14 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4_194_304, ge=1)
     """Largest request body; a larger one gets 413."""
     timeout_s: float = Field(default=30, gt=0, le=MOST_S)
-    """Seconds from a request's first byte to its answer; then it gets 504, or 408 where its body is still not
+    """Seconds from the end of a request's head to its answer; then it gets 504, or 408 where its body is still not
     there. The header X-Request-Timeout asks for less."""
     stuck_after_s: float = Field(default=60, gt=0, le=MOST_S)
     """Seconds that one step of a batch may take; a model process that takes longer is replaced."""
     shutdown_delay_s: float = Field(default=1, ge=0, le=MOST_S)
     """Seconds after SIGTERM in which /ready says 503 and requests are still taken: the time that load
     balancers need to notice."""
-    api_key: SecretStr | None = Field(default=None, min_length=1)
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
     """What the header X-API-Key must say; only /live, /ready, /metrics and the pages at / and /docs are open to all;
     those ask for it. Set it as EVENTMODEL_API_KEY: flags are seen by whoever lists the processes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

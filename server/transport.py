@@ -35,7 +35,7 @@ class Item(NamedTuple):
     request_id: str
     """For the log."""
     work: int
-    """That of the query: it bounds batches."""
+    """It bounds batches."""
     query: Query
 
 

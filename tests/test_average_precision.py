@@ -39,3 +39,8 @@ def test_order_of_the_rows_does_not_matter() -> None:
 
 def test_without_a_positive_there_is_none() -> None:
     assert np.isnan(average_precision(np.zeros(3, bool), np.arange(3)))
+
+
+def test_scores_of_minus_infinity_are_equal_too() -> None:
+    is_positive = np.array([True, False, False, False])
+    assert average_precision(is_positive, np.full(4, -np.inf)) == average_precision(is_positive, np.zeros(4)) == 0.25

@@ -1,6 +1,8 @@
 """The engine: one answer, whatever the backend, the neighbours and the horizon."""
 
+import importlib.util
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from eventmodel.checkpoint import load_checkpoint
 from eventmodel.codec import Events
 from eventmodel.engine import Answer, Engine, Histories, Query, open_engine
 from eventmodel.engine.clock import Calendar
+from eventmodel.engine.torch_backend import TorchBackend
 from eventmodel.entities import read_histories
 from eventmodel.event_log import EventLog
 from eventmodel.heads import MARGINAL
@@ -360,6 +363,23 @@ def test_every_backend_draws_the_same_sample(bundle: Bundle, queries: list[Query
 def test_a_bundle_without_the_artefacts_says_how_to_get_them(bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="--formats torchscript"):
         open_engine(replace(bundle, parity={"onnx": 0.0}), "torchscript", "cpu")
+
+
+def test_traces_do_not_run_on_a_gpu(bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="choose --backend torch for a GPU"):
+        open_engine(bundle, "torchscript", "cuda")
+
+
+def test_a_backend_whose_library_is_missing_is_named_and_is_not_chosen(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "eventmodel.engine.onnx_backend", raising=False)
+    with pytest.raises(ValueError, match="backend onnx needs onnxruntime, which is not installed"):
+        open_engine(bundle, "onnx", "cpu")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
+    assert isinstance(open_engine(bundle, "auto", "cpu")._backend, TorchBackend)
 
 
 def test_the_example_is_json_and_names_the_focus(bundle: Bundle) -> None:

@@ -171,6 +171,19 @@ def test_columns_that_the_schema_lacks_are_left_out_where_no_field_lacks_its_own
         request_of(example_bundle, more.drop("Site"), "ann")
 
 
+def test_what_the_schema_lacks_is_left_out_of_objects_as_it_is_of_columns(example_bundle: Bundle) -> None:
+    whole = dict.fromkeys(example_bundle.schema.field_by_name) | event(5)
+    more = [whole | {"LoadedAt": "2026"}]
+    assert_same_arrays(request_of(example_bundle, more, "ann"), request_of(example_bundle, [whole], "ann"))
+    with pytest.raises(RequestError, match="no field 'LoadedAt'"):
+        request_of(example_bundle, [event(5, LoadedAt="2026")], "ann")
+
+
+def test_a_moment_that_no_calendar_has_is_told(example_bundle: Bundle) -> None:
+    with pytest.raises(RequestError, match="ISO 8601"):
+        build_request(example_bundle, GOOD, "ann", observed=event(5, EventDatetime=np.datetime64("12026-01-29")))
+
+
 def test_records_may_be_mappings_of_any_kind(example_bundle: Bundle) -> None:
     assert_same_arrays(
         request_of(example_bundle, [MappingProxyType(event(5))], "ann"), request_of(example_bundle, [event(5)], "ann")

@@ -202,6 +202,55 @@ def test_a_validation_loss_that_is_no_number_is_never_saved(config: TrainConfig)
     assert load_checkpoint(config.out / "last").step == 0
 
 
+def test_weights_that_are_no_numbers_never_replace_the_last_good_ones(config: TrainConfig) -> None:
+    quiet = replace(config, log_every=100, eval_every=100)
+    trainer = Trainer(quiet)
+    trainer.save("last", {})
+    with torch.no_grad():
+        trainer.model.heads.bias[0] = torch.nan
+    trainer.stop_signal = signal.SIGINT
+    with (
+        Monitor(Console(quiet=True), quiet, trainer.names, 0) as monitor,
+        pytest.raises(NonFiniteLossError, match=r"heads\.bias is not finite; the last checkpoint is intact"),
+    ):
+        trainer.run(monitor)
+    assert torch.isfinite(load_checkpoint(config.out / "last").model.heads.bias).all()
+
+
+def test_a_run_by_minutes_that_ends_with_an_evaluation_on_a_full_disk_fails_the_program(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = replace(config, max_minutes=1000.0, eval_every=2)
+    trainer = Trainer(timed)
+    fill_disk(monkeypatch, lambda _: True)
+    # the minutes are over after the second step
+    monkeypatch.setattr(trainer, "_agree", lambda _: (float(trainer.standing.step >= 2), 0))
+    with (
+        Monitor(Console(quiet=True), timed, trainer.names, 0) as monitor,
+        pytest.raises(OSError, match="No space left on device"),
+    ):
+        trainer.run(monitor)
+
+
+def test_a_signal_during_an_evaluation_on_a_full_disk_never_says_that_everything_is_saved(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = replace(config, eval_every=2)
+    trainer = Trainer(timed)
+    fill_disk(monkeypatch, lambda _: True)
+
+    def interrupted(*arguments: Any) -> Evaluation:
+        trainer.stop_signal = signal.SIGINT
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(training.trainer, "evaluate", interrupted)
+    with (
+        Monitor(Console(quiet=True), timed, trainer.names, 0) as monitor,
+        pytest.raises(OSError, match="No space left on device"),
+    ):
+        trainer.run(monitor)
+
+
 def test_a_signal_during_the_last_evaluation_stops_before_the_test_part(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +317,15 @@ def test_resuming_on_another_log_is_refused(config: TrainConfig, small_log: Even
         train(replace(config, resume=True, data=tmp_path / "other"))
 
 
+def test_resuming_on_a_log_that_is_split_elsewhere_is_refused(
+    config: TrainConfig, small_log: EventLog, tmp_path: Path
+) -> None:
+    train(replace(config, steps=2))
+    replace(small_log, validation_end=small_log.validation_end + 1).save(tmp_path / "other")
+    with pytest.raises(ValueError, match="prepare it as it was, or start a new run directory"):
+        train(replace(config, resume=True, data=tmp_path / "other"))
+
+
 def test_a_batch_that_does_not_divide_among_processes_says_what_would(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +360,7 @@ def test_ctrl_c_saves_and_a_resumed_run_goes_on(config: TrainConfig) -> None:
         (["--batch-size", "0"], "batch_size is 0"),
         (["--model.d-model", "30", "--model.n-heads", "4"], "does not split"),
         (["--data", "/nowhere"], "is not a prepared event log"),
-        (["--resume"], "is not a checkpoint"),
+        (["--resume"], "holds no run that could go on; leave out --resume"),
     ],
 )
 def test_a_setting_that_cannot_work_is_one_line(

@@ -41,6 +41,30 @@ def test_each_batch_is_counted_once(example_bundle: Bundle, name: str, labels: d
     assert counted(answer_and_count, name, **labels) == 2 * per_query
 
 
+def test_a_batch_that_fails_has_taken_its_own_time_and_none_of_the_next_one(
+    example_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = CountedEngine(inner := FakeEngine(example_bundle))
+    queries, answer = two_queries(example_bundle), inner.answer
+
+    def fail(*arguments: object) -> None:
+        answer(queries)
+        inner.statistics.seconds += 100
+        raise FloatingPointError
+
+    monkeypatch.setattr(inner, "answer", fail)
+    with pytest.raises(FloatingPointError):
+        engine.answer(queries, lambda: None)
+    monkeypatch.undo()
+    engine.count()
+
+    def next_one() -> None:
+        engine.answer(queries, lambda: None)
+        engine.count()
+
+    assert 0 <= counted(next_one, "eventmodel_stage_duration_seconds_sum", stage="encode") < 100
+
+
 def test_encoding_and_decoding_are_the_engine_s_whole_time(
     example_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

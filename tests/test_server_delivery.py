@@ -3,14 +3,13 @@
 import threading
 import time
 from collections.abc import Sequence
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from server.delivery import Delivery
 from server.transport import Item, Reply
-from server.waiting import Arrived, Waiting
+from server.waiting import Waiting
 
 
 def item(uid: int, consumer: int = 0) -> Item:
@@ -31,9 +30,9 @@ class Transport:
 
 
 def delivery(transport: Transport, *waiting: Item) -> Delivery:
-    arrived: Arrived = SimpleQueue()
-    arrived.put(waiting)
-    return Delivery(transport, Waiting(arrived, lambda: None))  # type: ignore[arg-type]
+    some = Waiting(lambda: None)
+    some.file(waiting)
+    return Delivery(transport, some)  # type: ignore[arg-type]
 
 
 def answered(*items: Item) -> Any:

@@ -103,6 +103,24 @@ def test_a_later_request_of_a_connection_has_the_same_bounds(port: int) -> None:
     assert b"HTTP/1.1 408" in received
 
 
+def test_what_follows_a_request_and_is_no_request_does_not_cost_it_its_answer(port: int) -> None:
+    received = exchange(port, GET + b"\r\n" + b"\x16\x03\x01 no HTTP")
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"nothing")
+
+
+def test_a_body_that_is_no_http_is_refused_at_once(port: int) -> None:
+    received = exchange(port, b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\nno length\r\n")
+    assert received.startswith(b"HTTP/1.1 400")
+
+
+def test_a_request_that_begins_before_the_answer_to_the_one_before_may_take_its_time(port: int) -> None:
+    rest = b"host: here\r\nconnection: close\r\ncontent-length: 7\r\n\r\n"
+    body = [b"%d" % i for i in range(7)]  # takes longer than an idle connection is kept
+    received = exchange(port, GET + b"\r\nPOST / HTTP/1.1\r\n", rest, *body, pause_s=0.2)
+    assert received.endswith(b"0123456")
+
+
 UPGRADE = b"host: here\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
 
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from running_server import Server, request, started
-from server_example import event
+from server_example import event, write_example
 
 from eventmodel.bundle import Bundle
 
@@ -57,7 +58,7 @@ def flat(limits: dict[str, Any], at: str = "") -> dict[str, float]:
 
 
 def test_every_limit_is_tried_out(server: Server) -> None:
-    assert set(flat(server.api.info()["limits"])) == {"body_bytes", "timeout_s", *LIMITS, *LEAST.values()}
+    assert set(flat(server.api.info()["limits"])) == {"body_bytes", "timeout_s", "values", *LIMITS, *LEAST.values()}
 
 
 LEAST = {"temperature": "least_temperature", "top_p": "least_top_p"}
@@ -81,6 +82,22 @@ def test_what_is_at_a_limit_is_answered_and_what_is_above_is_told_the_limit(serv
     error = refused.json()["error"]
     assert error["loc"]
     assert str(most) in error["message"] + error["hint"]
+
+
+def test_an_answer_lists_as_many_values_as_it_may_and_a_longer_one_is_told_the_limit(tmp_path: Path) -> None:
+    sites = [f"s{i}" for i in range(70_000)]
+    bundle = write_example(tmp_path / "bundle", vocabularies={"people": ["ann", "bob", "cid"], "Site": sites})
+    horizon = bundle.max_horizon
+    with started(bundle.path, tmp_path / "server.log") as server:
+        most = server.api.info()["limits"]["values"]
+        top_k = most // horizon - len(bundle.schema.fields)  # beside an event's fields
+        asked = request() | {"horizon": horizon, "categories": ["Site"], "top_k": top_k}
+        answer = server.post(asked)
+        assert [len(event["categories"]["Site"]["top"]) for event in answer.json()["events"]] == [top_k] * horizon
+        refused = server.post(asked | {"top_k": top_k + 1})
+        assert refused.status_code == 422
+        assert refused.json()["error"]["code"] == "answer_too_large"
+        assert str(most) in refused.json()["error"]["message"]
 
 
 def test_a_body_at_its_limit_is_answered_and_a_larger_one_is_told_the_limit(server: Server) -> None:

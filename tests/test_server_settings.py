@@ -22,6 +22,8 @@ def test_a_flag_wins_over_the_environment_which_wins_over_the_default(monkeypatc
         ["--bundle", "b", "--timeout-s", "inf"],
         ["--bundle", "b", "--shutdown-delay-s", "inf"],
         ["--bundle", "b", "--api-key", ""],  # it would let everybody in
+        ["--bundle", "b", "--api-key", "secret\n"],  # no header can carry it
+        ["--bundle", "b", "--api-key", "sécret"],
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(flags: list[str]) -> None:

@@ -36,6 +36,12 @@ def answer(**changes: Any) -> Any:
     return {"model": {"name": "tiny", "version": "1"}, "events": [{"categories": {"Kind": category}}]}
 
 
+@pytest.mark.parametrize("url", ["http://localhost:port", "localhost:8000", "http://"])
+def test_an_address_that_is_none_is_said_in_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--url", url]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_an_answer_is_right_where_it_adds_up() -> None:
     check(answer(), "1", 1)
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from queue import SimpleQueue
+from threading import Timer
 
 import pytest
 
+from eventmodel.engine.query import Query
 from server.transport import Cancel, Item
-from server.waiting import BATCH_WORK, Arrived, Waiting
+from server.waiting import BATCH_WORK, NUMBERS_PER_EVENT, Waiting, work_of
 
 LATER = time.monotonic() + 1000
 
@@ -16,11 +17,11 @@ def item(uid: int, deadline: float = LATER, work: int = 1) -> Item:
     return Item(0, uid, 0.0, deadline, f"request {uid}", work, "")  # type: ignore[arg-type]
 
 
-def waiting(*arrivals: list[Item | Cancel], arrived: Arrived | None = None) -> Waiting:
-    arrived = arrived or SimpleQueue()
+def waiting(*arrivals: list[Item | Cancel]) -> Waiting:
+    some = Waiting(lambda: None)
     for messages in arrivals:
-        arrived.put(messages)
-    return Waiting(arrived, lambda: None)
+        some.file(messages)
+    return some
 
 
 def uids(batch: Sequence[Item]) -> list[int]:
@@ -55,10 +56,9 @@ def test_a_lone_request_does_not_wait_for_company() -> None:
 
 
 def test_what_arrives_during_a_batch_is_in_the_next_one() -> None:
-    arrived: Arrived = SimpleQueue()
-    some = waiting([item(1), item(2)], arrived=arrived)
+    some = waiting([item(1), item(2)])
     assert uids(some.next_batch(1)) == [1]
-    arrived.put([item(3)])
+    some.file([item(3)])
     assert uids(some.next_batch(9)) == [2, 3]
 
 
@@ -69,7 +69,31 @@ def test_what_nobody_waits_for_never_reaches_the_model() -> None:
 
 
 def test_a_process_that_can_receive_no_more_ends() -> None:
-    arrived: Arrived = SimpleQueue()
-    arrived.put(ValueError("nothing comes any more"))
+    class Closed:
+        def get(self) -> list[Item | Cancel]:
+            raise ValueError("nothing comes any more")
+
+    some = waiting()
+    some.receive(Closed())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing comes"):
-        Waiting(arrived, lambda: None).next_batch(1)
+        some.next_batch(1)
+
+
+def test_what_is_cancelled_goes_at_once_and_not_with_the_next_batch() -> None:
+    some = waiting([item(1)], [Cancel(1)])
+    assert not some.has_more()
+
+
+def test_a_waiting_model_begins_as_soon_as_something_arrives() -> None:
+    some = waiting()
+    timer = Timer(0.05, some.file, ([item(1)],))
+    timer.start()
+    began = time.monotonic()
+    assert uids(some.next_batch(9)) == [1]
+    assert time.monotonic() - began < 0.5
+
+
+def test_answers_of_large_vocabularies_weigh_as_the_memory_that_they_take() -> None:
+    query = Query(None, 0, 0, 32, None, None)  # type: ignore[arg-type]
+    assert work_of(query, 7_000) == query.work
+    assert work_of(query, 64 * NUMBERS_PER_EVENT) == 32 * 64

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eventmodel.schema import Schema
 
@@ -51,7 +51,21 @@ def check_finite(means: Tensor, names: list[str], step: int) -> None:
     """
     if not torch.isfinite(means).all():
         bad = [name for name, mean in zip(names, means.tolist(), strict=True) if not math.isfinite(mean)]
-        raise NonFiniteLossError(
-            f"step {step}: the loss of {', '.join(bad)} is not finite; the last checkpoint is intact. "
-            "Lower --learning-rate, or use --precision fp32"
-        )
+        raise _diverged(step, f"the loss of {', '.join(bad)}")
+
+
+def check_weights(model: nn.Module, step: int) -> None:
+    """The same by its weights, which may be ahead of the loss that was looked at last.
+
+    Raises:
+        NonFiniteLossError: names the step and a weight.
+    """
+    if bad := next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None):
+        raise _diverged(step, bad)
+
+
+def _diverged(step: int, what: str) -> NonFiniteLossError:
+    return NonFiniteLossError(
+        f"step {step}: {what} is not finite; the last checkpoint is intact. "
+        "Lower --learning-rate, or use --precision fp32"
+    )

@@ -138,7 +138,9 @@ def main() -> int:
             console.print("stopped; everything is saved. Go on with the same command and --resume")
         return stop.exit_code
     except KeyboardInterrupt:
-        console.print("stopped; the checkpoints are whole. Go on with the same command and --resume")
+        console.print(
+            "stopped; what was saved is whole. Where RUN/last is there, go on with the same command and --resume"
+        )
         return 128 + signal.SIGINT
     except (ValueError, NonFiniteLossError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)

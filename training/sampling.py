@@ -251,8 +251,8 @@ class TrainingBatches:
         epoch, at = divmod(number, self.per_epoch)
         with self._lock:  # batches are made in several threads
             if epoch != self._epoch:
-                # of numbers, as small as they can be: beside the validation part's positions (8 bytes of a
-                # sample), the one thing in memory that grows with the log
+                # of numbers, as small as they can be: with positions to measure on (8 bytes of a sample) and where
+                # entities begin and end (48 bytes of one), it is what grows in memory with the log
                 self._order = np.arange(len(self.sampler), dtype=np.min_scalar_type(len(self.sampler)))
                 np.random.default_rng([self.seed, 1, epoch]).shuffle(self._order)
                 self._epoch = epoch

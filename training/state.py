@@ -26,6 +26,8 @@ class Standing:
     """Lowest validation loss so far."""
     peak_rate: float = 0.0
     """Learning rate before warm-up and final decay: what ReduceLROnPlateau acts on."""
+    parts: tuple[int, ...] = ()
+    """Where the log's parts end, which say what a batch is and what a loss is of."""
 
 
 def write_state(draft: Path, standing: Standing, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> None:
@@ -58,4 +60,5 @@ def read_state(path: Path, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> St
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
     scheduler.load_state_dict(document["scheduler"])
-    return Standing(**document["progress"])
+    progress = document["progress"]
+    return Standing(**progress | {"parts": tuple(progress.get("parts", ()))})

@@ -27,7 +27,7 @@ from training.device import device_of
 from training.evaluation import choose, evaluate
 from training.example import example_request
 from training.log_of_checkpoint import fits
-from training.loss import category_sums, category_weights, check_finite
+from training.loss import category_sums, category_weights, check_finite, check_weights
 from training.monitor import Monitor
 from training.prefetch import pin, prefetch, to_tensors
 from training.run_directory import RunDirectory
@@ -102,12 +102,15 @@ class Trainer:
             fused=True,
         )
         self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=config.patience)
-        self.standing = Standing(peak_rate=config.learning_rate)
+        parts = (self.log.train_end, self.log.validation_end, len(self.log.events.timestamp))
+        self.standing = Standing(peak_rate=config.learning_rate, parts=parts)
         self.names = [category.name for category in self.log.schema.categories]
         self.category_weights = category_weights(self.log.schema, config.loss_weights).to(self.device)
         self.example = example_request(self.log, config.model)
         self.is_evaluated = False
         """Whether the model as it is has been measured on the validation part."""
+        self.unsaved: dict[str, Any] | None = None
+        """What was measured last, where it could not be written."""
         self.stop_signal = 0
         """The signal that this process was sent, if any; all processes act on it together."""
         if config.resume:
@@ -115,6 +118,8 @@ class Trainer:
 
     def _resume(self) -> None:
         last = self.config.out / "last"
+        if not last.exists():
+            raise ValueError(f"{self.config.out} holds no run that could go on; leave out --resume")
         saved = load_checkpoint(last)
         now = self.config.to_dict()
         if changed := changed_fields(saved.training, now):
@@ -128,7 +133,13 @@ class Trainer:
                 "or start a new run directory"
             )
         self.model.load_state_dict(saved.model.state_dict())
+        parts = self.standing.parts
         self.standing = read_state(last.resolve(), self.optimizer, self.scheduler)
+        if self.standing.parts != parts:
+            raise ValueError(
+                f"{last} was trained on a log whose parts end at rows {self.standing.parts}, but those of "
+                f"{self.config.data} end at {parts}; prepare it as it was, or start a new run directory"
+            )
         self.is_evaluated = bool(saved.metrics)
 
     # --- the loop -------------------------------------------------------------------
@@ -186,6 +197,8 @@ class Trainer:
             else:
                 self._evaluate(monitor, is_final=True)
                 _, stop = self._agree(self.standing.elapsed_s)
+        elif self.unsaved is not None:  # there may be room by now
+            self.save("last", self.unsaved, is_final=True)
         if stop:
             raise Interrupted(stop)
 
@@ -263,7 +276,7 @@ class Trainer:
             self.standing.best_loss = loss
             if not self.save("best", metrics, is_final):
                 self.standing.best_loss = before  # a later one need not be better than one that is not there
-        self.save("last", metrics, is_final)
+        self.unsaved = None if self.save("last", metrics, is_final) else metrics
         self.is_evaluated = True
 
     def save(self, link: str, metrics: dict[str, Any], is_final: bool = False) -> bool:
@@ -271,9 +284,13 @@ class Trainer:
 
         Returns:
             Whether it was written, as far as this process knows.
+
+        Raises:
+            NonFiniteLossError: there are weights that must not replace the last good ones.
         """
         if self.rank:
             return True
+        check_weights(self.model, self.standing.step)
         step = self.standing.step
         checkpoint = Checkpoint(self.model, self.log.codec, step, metrics, self.config.to_dict(), self.example)
         return self.directory.write(

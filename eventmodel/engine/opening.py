@@ -17,9 +17,9 @@ def open_engine(
     """Load a bundle's model.
 
     Args:
-        backend: ``auto`` is ONNX Runtime on a CPU where the bundle has it (twice as fast as eager
+        backend: ``auto`` is ONNX Runtime on a CPU where bundle and machine have it (twice as fast as eager
             at batch 1), torch otherwise.
-        device: ``auto`` is a GPU where the backend finds one.
+        device: ``auto`` is a GPU where the backend finds one; traces run on a CPU alone.
         threads: of one computation, on a CPU; more than there are free cores is very slow.
         state_cache_bytes: for states of histories that were seen before; 0 keeps none.
 
@@ -27,11 +27,17 @@ def open_engine(
         ValueError: the bundle or the machine lacks what was asked for.
     """
     check_backend(bundle, backend)
+    if backend == "torchscript" and device == "cuda":
+        raise ValueError("traces are made on a CPU and run there alone; choose --backend torch for a GPU")
     if device == "auto" and backend != "onnx":
-        device = "cuda" if _has_gpu() else "cpu"
+        device = "cuda" if backend != "torchscript" and _has_gpu() else "cpu"
     if backend == "auto":
-        backend = "onnx" if device == "cpu" and "onnx" in bundle.formats else "torch"
-    opened = _open_backend(bundle, backend, device, threads)
+        has_onnx = "onnx" in bundle.formats and importlib.util.find_spec("onnxruntime") is not None
+        backend = "onnx" if device == "cpu" and has_onnx else "torch"
+    try:
+        opened = _open_backend(bundle, backend, device, threads)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"backend {backend} needs {error.name}, which is not installed") from None
     return Engine(bundle.codec, bundle.config, bundle.months, opened, state_cache_bytes)
 
 

@@ -265,9 +265,9 @@ def encode_histories(bundle: Bundle, requests: Sequence[Mapping[str, Sequence[En
         events, unknown = codec.encode_columns(columns, n)
     except EncodeError as error:
         entity, row = place(error.row)
-        field = error.field or bundle.schema.order_by
-        value = columns[field][error.row] if field in columns else None
-        raise unreadable(bundle.schema, field, value, error.message, entity.event_loc(row, field)) from None
+        value = columns[error.field][error.row] if error.field in columns else None
+        loc = entity.event_loc(row, error.field)
+        raise unreadable(bundle.schema, error.field, value, error.message, loc) from None
 
     earlier = events.timestamp[1:] < events.timestamp[:-1]
     earlier[start[1:-1][(start[1:-1] > 0) & (start[1:-1] < n)] - 1] = False  # the next entity starts anew

@@ -331,7 +331,7 @@ def _read_observed(codec: Codec, now: Moment, focus: str, value: object) -> tupl
     try:
         event, unknown = codec.encode_columns(columns, 1)
     except EncodeError as error:
-        field = error.field or codec.schema.order_by
+        field = error.field
         raise unreadable(codec.schema, field, value.get(field), error.message, f"observed.{field}") from None
     if event.timestamp[0] < now.timestamp:
         raise RequestError(

@@ -72,8 +72,6 @@ def _choose(asked: Mapping[str, object], bundle: Bundle) -> PredictRequest:
     if focus is None:
         message = "records concern many, so the one to predict must be named"
         raise RequestError("missing_focus", "focus", message, "Set focus to the id of the entity to predict.")
-    if not sent.n:
-        raise RequestError("no_records", "records", "there is nothing to predict from", "Send the recent log.")
     records = Records(bundle, sent)
     question = {key: value for key, value in asked.items() if key in Question.__annotations__}
     return records.requests([records.read(focus, cast("str | None", asked.get("now")))], cast(Question, question))[0]

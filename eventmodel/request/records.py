@@ -10,7 +10,7 @@ import numpy as np
 
 from eventmodel.bundle import Bundle
 from eventmodel.codec import EncodeError, Events, Moment
-from eventmodel.coders import is_blank, text_of, time_of
+from eventmodel.coders import is_blank, text_of
 from eventmodel.engine.query import Histories
 from eventmodel.entities import read_histories
 from eventmodel.quoted import quoted
@@ -41,7 +41,7 @@ class Frame(Protocol):
 
 _TABLE_HINT = "Give a list of objects by field name, an object of columns, or a frame of polars or pandas."
 Table = Sequence[Mapping[str, object]] | Columns | Frame
-"""Events in any order: objects by field name, or columns. Where no field lacks its column, others are left out."""
+"""Events in any order: objects by field name, or columns. Where no field is missing, what else is there is left out."""
 
 
 class Reading(NamedTuple):
@@ -158,7 +158,7 @@ class Records:
         try:
             events, unknown = codec.encode_columns(columns, len(read))
         except EncodeError as error:
-            place, field = int(read[error.row]), error.field or schema.order_by
+            place, field = int(read[error.row]), error.field
             raise unreadable(
                 schema, field, self._columns[field][place], error.message, self._loc(place, field)
             ) from None
@@ -238,12 +238,11 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     if not isinstance(records, Mapping | Sequence):
         records = _columns_of_frame(records)
     if not isinstance(records, Mapping):
-        events = [dict(event) if isinstance(event, Mapping) else event for event in records]
+        events = [_known(schema, event) if isinstance(event, Mapping) else event for event in records]
         return columns_of(schema, events, "records"), len(events)
-    unknown = [name for name in records if name not in schema.field_by_name]
-    if unknown and not records.keys() >= schema.field_by_name.keys():  # it may be the one that is missing
-        raise unknown_field(schema, unknown[0], f"records.{cut(unknown[0])}")
-    records = {name: column for name, column in records.items() if name in schema.field_by_name}
+    records = _known(schema, records)
+    if unknown := next((name for name in records if name not in schema.field_by_name), None):
+        raise unknown_field(schema, unknown, f"records.{cut(unknown)}")
     for name, column in records.items():
         if isinstance(column, str) or not hasattr(column, "__len__"):
             message = f"expected a column, a list of values, not {quoted(column)}"
@@ -254,6 +253,12 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
         hint = "Give as many values in each, None for one that an event lacks."
         raise RequestError("column_length", "records", f"the columns have different lengths: {lengths}", hint)
     return records, max(lengths.values(), default=0)
+
+
+def _known(schema: Schema, named: Mapping[str, Any]) -> dict[str, Any]:
+    """By field, without what the schema lacks; all of it where a field is missing, whose name may be misspelt."""
+    is_whole = named.keys() >= schema.field_by_name.keys()
+    return {name: value for name, value in named.items() if not is_whole or name in schema.field_by_name}
 
 
 def _columns_of_frame(frame: Any) -> Columns:
@@ -284,7 +289,8 @@ def as_json(value: Any) -> Any:
         case _ if is_blank(value):
             return None
         case np.datetime64():
-            return as_json(time_of(value))
+            moment = value.astype("datetime64[us]").item()
+            return moment.isoformat() if isinstance(moment, datetime) else str(value)  # too far ahead: to be told
         case np.ndarray() | np.generic():
             return as_json(value.tolist())
         case date():

@@ -1,7 +1,7 @@
 """What a model says of the first target after the focus's last event, and how right it is.
 
-Everything that is reported of a model (the loss on the validation part, the tables, calibration)
-comes from ``score``, which keeps a few numbers per target and category.
+The loss on the validation part and the tables come from ``score``, which keeps a few numbers per target and
+category; calibration and the scores of events need whole ``distributions``.
 """
 
 from collections.abc import Iterator, Sequence

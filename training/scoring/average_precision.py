@@ -17,8 +17,8 @@ def average_precision(is_positive: np.ndarray, score: np.ndarray) -> float:
         NaN without a positive.
     """
     order = np.argsort(-score, kind="stable")
-    found = np.cumsum(is_positive[order])
-    last_of_equals = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    found, ordered = np.cumsum(is_positive[order]), score[order]
+    last_of_equals = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(score) - 1)
     recalled = np.diff(found[last_of_equals], prepend=0)
     precision = found[last_of_equals] / (last_of_equals + 1)
     with np.errstate(invalid="ignore"):
