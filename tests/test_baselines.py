@@ -9,7 +9,7 @@ import pytest
 from eventmodel.config import ModelConfig
 from eventmodel.event_log import EventLog
 from eventmodel.schema import Schema
-from training.evaluation.baselines import BASELINES, CHEAP_BASELINES, CategoryBaselines, score_baselines
+from training.evaluation.baselines import ADDENDS, BASELINES, CHEAP_BASELINES, CategoryBaselines, score_baselines
 from training.evaluation.counts import Counts
 from training.evaluation.distribution import Distribution
 from training.preparation import prepare
@@ -66,11 +66,21 @@ def most_probable(log: EventLog, name: str) -> list[int]:
     return dense(distribution).argmax(1).tolist()
 
 
-def test_frequency_is_that_of_the_training_part_plus_one(log: EventLog) -> None:
+def test_frequency_is_that_of_the_training_part_plus_one_where_there_is_nothing_to_fit_on(log: EventLog) -> None:
     found = CategoryBaselines(log, SITE, ("frequency",), np.empty(0, np.int64))
     probability = dense(found.distributions(last_but_one(log), ("frequency",))["frequency"])
     count = np.bincount(log.events.ids[: log.train_end, SITE], minlength=4) + 1
     np.testing.assert_allclose(probability, np.tile(count / count.sum(), (2, 1)))
+
+
+def test_the_addend_of_frequency_is_the_one_that_suits_new_values_best(log: EventLog) -> None:
+    ids = log.events.ids.copy()
+    ids[log.train_end :, SITE] = 3  # from then on at z, where nobody was before
+    changed = replace(log, events=log.events._replace(ids=ids))
+    fit_on = Sampler(changed, ModelConfig(), *changed.part("validation")).positions
+    old, new = (CategoryBaselines(each, SITE, ("frequency",), fit_on) for each in (log, changed))
+    assert new.parameters("frequency")["addend"] == ADDENDS[-1]
+    assert old.parameters("frequency")["addend"] < 1
 
 
 def test_the_last_value_is_that_of_the_focus_s_last_event(log: EventLog) -> None:

@@ -2,8 +2,8 @@
 
 Each predicts every category of the event that follows position p of the focus stream's index,
 from the training part and from the focus's own events up to p (``DESCRIPTION``).
-Smoothing is (counts + k * prior) / (total + k). k, and the half-life of recency (in events of the
-focus), are those of the lowest negative log-likelihood on the validation part, per category.
+Smoothing is (counts + k * prior) / (total + k). k, the addend of frequency, and the half-life of recency
+(in events of the focus), are those of the lowest negative log-likelihood on the validation part, per category.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from training.evaluation.scores import choose
 from training.sampling import Sampler
 
 DESCRIPTION = {
-    "frequency": "how often each value occurs in the training part, plus one",
+    "frequency": "how often each value occurs in the training part, plus an addend for those that never do",
     "last value": "the focus's last value, smoothed with frequency",
     "entity recency": "the focus's values so far, older ones counting less, smoothed with frequency",
     "Markov": "what followed the last value in the training part, smoothed with frequency",
@@ -37,10 +37,12 @@ _PRIOR = {
 }
 STRENGTHS = np.logspace(-4, 4, 33)
 """Values of k that are tried."""
+ADDENDS = np.logspace(-2, 6, 33)
+"""Addends of frequency that are tried: what a value that never occurred is given decides what it costs."""
 HALF_LIVES = (1.0, 3.0, 10.0, 30.0, 100.0, np.inf)
 """Half-lives that are tried, in events of the focus; infinity is plain frequency."""
 FIT_TARGETS = 4_096
-"""Targets of the validation part that k and the half-life are fitted on."""
+"""Targets of the validation part that all of these are fitted on."""
 MAX_ENTRIES = 2_000_000
 """Counts that are held at a time."""
 
@@ -52,7 +54,7 @@ class BaselineScores:
     log_prob: np.ndarray  # (n, C) float64: of the label, nats
     rank: np.ndarray  # (n, C) int64: the label's among all ids, from 1; among equals the lower id first
     parameters: list[dict[str, float]]
-    """Per category, the fitted strength ``k`` and ``half_life_events``, where the baseline has them."""
+    """Per category, the fitted ``addend``, strength ``k`` and ``half_life_events``, where the baseline has them."""
 
 
 def score_baselines(
@@ -101,8 +103,9 @@ class CategoryBaselines:
         self.ids = log.events.ids[index.rows, c].astype(np.int64)
         """(M,) the category's values in the order of the focus stream's index."""
         self._size, self._entity = size, index.entity
-        count = np.bincount(log.events.ids[: log.train_end, c], minlength=size) + 1.0
-        self._frequency = count / count.sum()
+        count = np.bincount(log.events.ids[: log.train_end, c], minlength=size)
+        self._addend = _fit_addend(count, self.ids[fit_on + 1])
+        self._frequency = (count + self._addend) / (count + self._addend).sum()
         after = np.flatnonzero(index.entity[1:] == index.entity[:-1]) + 1
         learned = after[index.rows[after] < log.train_end]  # for all of time, so of the training part only
         seen_at = {"entity recency": np.arange(len(self.ids)), "Markov": learned, "entity Markov": after}
@@ -135,7 +138,9 @@ class CategoryBaselines:
         return (slice(int(start), int(end)) for start, end in pairwise(cuts))
 
     def parameters(self, name: str) -> dict[str, float]:
-        """What was fitted: ``k``, and ``half_life_events`` (left out where it is infinite)."""
+        """What was fitted: ``addend``, or ``k`` and ``half_life_events`` (left out where it is infinite)."""
+        if name == "frequency":
+            return {"addend": self._addend}
         found = {"k": self._strength[name]} if name in self._strength else {}
         half_life = self._half_life.get(name, np.inf)
         return found if np.isinf(half_life) else found | {"half_life_events": half_life}
@@ -185,3 +190,11 @@ class CategoryBaselines:
             smoothed = (of_label[:, None] + STRENGTHS * prior[:, None]) / (total[:, None] + STRENGTHS)
             nll -= np.log(smoothed).sum(0)
         return nll
+
+
+def _fit_addend(count: np.ndarray, label: np.ndarray) -> float:
+    """That of the most probable labels, given how often each value occurred; 1 without a label."""
+    if not len(label):
+        return 1.0
+    log_prob = np.log(count[label, None] + ADDENDS).sum(0) - len(label) * np.log(count.sum() + len(count) * ADDENDS)
+    return float(ADDENDS[log_prob.argmax()])
