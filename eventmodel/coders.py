@@ -50,7 +50,7 @@ def text_of(value: object) -> str | None:
             if abs(whole) > _LAST_EXACT and not isinstance(value, Decimal):
                 raise ValueError(f"{value} has lost digits, and names nothing; send all of them as a string")
             return str(whole)
-        return f"{value:f}".rstrip("0") if isinstance(value, Decimal) else repr(float(value))
+        return f"{value:f}".rstrip("0") if isinstance(value, Decimal) else repr(float(str(value)))
     raise ValueError(f"expected a string or a number, not {kind_of(value)}")
 
 
