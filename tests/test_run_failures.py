@@ -42,6 +42,11 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[Checkpoint]
     monkeypatch.setattr(training.run_directory, "write_checkpoint", write_if_there_is_room)
 
 
+def run_quietly(trainer: Trainer) -> None:
+    with Monitor(Console(quiet=True), trainer.config, trainer.names, 0) as monitor:
+        trainer.run(monitor)
+
+
 def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_old_one_stays(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,11 +105,8 @@ def test_a_signal_on_a_full_disk_never_says_that_everything_is_saved(
         trainer.save("last", {})
     fill_disk(monkeypatch, lambda _: True)
     trainer.stop_signal = signal.SIGINT
-    with (
-        Monitor(Console(quiet=True), config, trainer.names, 0) as monitor,
-        pytest.raises(OSError, match=f"No space left on device. Free some space, then .*{fix}"),
-    ):
-        trainer.run(monitor)
+    with pytest.raises(OSError, match=f"No space left on device. Free some space, then .*{fix}"):
+        run_quietly(trainer)
 
 
 def test_a_full_disk_while_weights_are_written_is_reported(
@@ -194,11 +196,8 @@ def test_a_validation_loss_that_is_no_number_is_never_saved(config: TrainConfig)
     trainer.save("last", {})
     with torch.no_grad():
         trainer.model.heads.bias[0] = torch.nan
-    with (
-        Monitor(Console(quiet=True), quiet, trainer.names, 0) as monitor,
-        pytest.raises(NonFiniteLossError, match="EventType"),
-    ):
-        trainer.run(monitor)
+    with pytest.raises(NonFiniteLossError, match="EventType"):
+        run_quietly(trainer)
     assert load_checkpoint(config.out / "last").step == 0
 
 
@@ -209,11 +208,8 @@ def test_weights_that_are_no_numbers_never_replace_the_last_good_ones(config: Tr
     with torch.no_grad():
         trainer.model.heads.bias[0] = torch.nan
     trainer.stop_signal = signal.SIGINT
-    with (
-        Monitor(Console(quiet=True), quiet, trainer.names, 0) as monitor,
-        pytest.raises(NonFiniteLossError, match=r"heads\.bias is not finite; the last checkpoint is intact"),
-    ):
-        trainer.run(monitor)
+    with pytest.raises(NonFiniteLossError, match=r"heads\.bias is not finite; the last checkpoint is intact"):
+        run_quietly(trainer)
     assert torch.isfinite(load_checkpoint(config.out / "last").model.heads.bias).all()
 
 
@@ -225,11 +221,8 @@ def test_a_run_by_minutes_that_ends_with_an_evaluation_on_a_full_disk_fails_the_
     fill_disk(monkeypatch, lambda _: True)
     # the minutes are over after the second step
     monkeypatch.setattr(trainer, "_agree", lambda _: (float(trainer.standing.step >= 2), 0))
-    with (
-        Monitor(Console(quiet=True), timed, trainer.names, 0) as monitor,
-        pytest.raises(OSError, match="No space left on device"),
-    ):
-        trainer.run(monitor)
+    with pytest.raises(OSError, match="No space left on device"):
+        run_quietly(trainer)
 
 
 def test_a_signal_during_an_evaluation_on_a_full_disk_never_says_that_everything_is_saved(
@@ -244,11 +237,8 @@ def test_a_signal_during_an_evaluation_on_a_full_disk_never_says_that_everything
         return evaluate(*arguments)
 
     monkeypatch.setattr(training.trainer, "evaluate", interrupted)
-    with (
-        Monitor(Console(quiet=True), timed, trainer.names, 0) as monitor,
-        pytest.raises(OSError, match="No space left on device"),
-    ):
-        trainer.run(monitor)
+    with pytest.raises(OSError, match="No space left on device"):
+        run_quietly(trainer)
 
 
 def test_a_signal_during_the_last_evaluation_stops_before_the_test_part(
@@ -287,11 +277,8 @@ def test_a_loss_that_is_no_number_stops_the_run(config: TrainConfig) -> None:
     trainer = Trainer(config)
     with torch.no_grad():
         trainer.model.heads.bias[0] = torch.nan
-    with (
-        pytest.raises(NonFiniteLossError, match="EventType"),
-        Monitor(Console(quiet=True), config, trainer.names, 0) as monitor,
-    ):
-        trainer.run(monitor)
+    with pytest.raises(NonFiniteLossError, match="EventType"):
+        run_quietly(trainer)
 
 
 def test_a_compiler_that_is_not_there_is_asked_for_before_anything_is_done(

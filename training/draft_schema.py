@@ -113,9 +113,9 @@ def _nearest_to_datetimes(profiles: Sequence[Profile]) -> str:
     nearest = max(profiles, key=lambda p: p.datetime_share, default=None)
     if nearest is None or not nearest.datetime_share:
         return ""
-    other = next(v for v, fits in zip(nearest.column.values, nearest.fits, strict=True) if v is not None and not fits)
+    other = next(text for text, fits in zip(nearest.texts, nearest.fits, strict=True) if text is not None and not fits)
     zone = "with a zone" if nearest.is_zoned else "without one"
-    return f"of {nearest.name!r} {nearest.datetime_share:.0%} are some, {zone}, but not {str(other)!r}; "
+    return f"of {nearest.name!r} {nearest.datetime_share:.0%} are some, {zone}, but not {other!r}; "
 
 
 def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:

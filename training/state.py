@@ -27,7 +27,7 @@ class Standing:
     peak_rate: float = 0.0
     """Learning rate before warm-up and final decay: what ReduceLROnPlateau acts on."""
     parts: tuple[int, ...] = ()
-    """Where the log's parts end, which say what a batch is and what a loss is of."""
+    """Where the log's parts end, which say what a batch is and what a loss is of; empty where a run did not note it."""
 
 
 def write_state(draft: Path, standing: Standing, optimizer: AdamW, scheduler: ReduceLROnPlateau) -> None:

@@ -135,7 +135,7 @@ class Trainer:
         self.model.load_state_dict(saved.model.state_dict())
         parts = self.standing.parts
         self.standing = read_state(last.resolve(), self.optimizer, self.scheduler)
-        if self.standing.parts != parts:
+        if self.standing.parts not in ((), parts):
             raise ValueError(
                 f"{last} was trained on a log whose parts end at rows {self.standing.parts}, but those of "
                 f"{self.config.data} end at {parts}; prepare it as it was, or start a new run directory"
