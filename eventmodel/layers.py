@@ -206,7 +206,11 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., D) to the same shape."""
-        gate, value = self.up(x).chunk(2, dim=-1)
+        if torch.compiler.is_exporting():
+            # two products: what comes out of one would be copied to be split
+            gate, value = (F.linear(x, weight) for weight in self.up.weight.chunk(2))
+        else:
+            gate, value = self.up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * value)
 
 
