@@ -13,6 +13,9 @@ MONTHS = range(1, 13)
 _HALF_A_YEAR = timedelta(days=182)
 """Of two years' readings with the same ids only one is as near as that."""
 
+_SINCE_THE_FIRST = (timedelta(0), *map(timedelta, range(31)))
+"""Of a month, by day."""
+
 _DAYS = 8 * 366
 """Every date that exists comes within 8 years, 29 February around a year like 2100 included."""
 
@@ -47,16 +50,17 @@ def nearest_wall(near: datetime, month: int, day: int, hour: int, minute: int) -
     """
     if not month or not 0 < day <= DAYS_IN_MONTH[month - 1]:
         return None
-
-    def of_year(year: int) -> datetime:
-        # not the first and the last year of the calendar: in another zone they may lie outside of it
-        first = datetime(min(max(year, 2), 9998), month, 1, max(hour - 1, 0), max(minute - 1, 0))
-        return first + timedelta(days=day - 1)
-
-    wall = of_year(near.year)
+    wall = _of_year(near.year, month, day, hour, minute)
     if abs(wall - near) <= _HALF_A_YEAR:
         return wall
-    return min(wall, of_year(near.year + (1 if wall < near else -1)), key=lambda wall: abs(wall - near))
+    other = _of_year(near.year + (1 if wall < near else -1), month, day, hour, minute)
+    return min(wall, other, key=lambda wall: abs(wall - near))
+
+
+def _of_year(year: int, month: int, day: int, hour: int, minute: int) -> datetime:
+    # not the first and the last year of the calendar: in another zone they may lie outside of it
+    year = min(max(year, 2), 9998)
+    return datetime(year, month, 1, max(hour - 1, 0), max(minute - 1, 0)) + _SINCE_THE_FIRST[day]
 
 
 def last_day(month: int, near: datetime) -> int:
@@ -78,10 +82,9 @@ def next_wall(
     nearest = nearest_wall(near, month, day, hour, minute) if is_believed else None
     if nearest is None or nearest < near:
         # two months to either side: on 1 March the 31st of January is nearer than that of March
-        around = ((near.month + k) % 12 + 1 for k in (-3, -2, -1, 0, 1))
-        of_any = (nearest_wall(near, any_month, day, hour, minute) for any_month in around)
-        found = [wall for wall in of_any if wall is not None]
-        nearest = min(found, key=lambda wall: (abs(wall - near), wall < near), default=None)
+        around = (divmod(12 * near.year + near.month - 1 + k, 12) for k in range(-2, 3))
+        of_any = [_of_year(y, m + 1, day, hour, minute) for y, m in around if 0 < day <= DAYS_IN_MONTH[m]]
+        nearest = min(of_any, key=lambda wall: (abs(wall - near), wall < near), default=None)
     return nearest if nearest is not None and nearest >= near else None
 
 

@@ -149,14 +149,14 @@ class Calendar:
         """One event (C,) with the ids that it takes place with, and its moment; the rest as for ``moments``."""
         moment = self._clock(not_before, allowed, read).settle(ids[self._order])
         wall = moment.wall
-        settled = ids.astype(np.int32)
+        settled = ids.tolist()
         settled[self._order] = datetime_ids(wall)
         for (month, day), days in zip(self._others, allowed.other_days, strict=True):
-            last = last_day(int(settled[month]), wall)
+            last = last_day(settled[month], wall)
             if settled[day] > last:  # the 30th of February: the last day there is, of those allowed
                 some = np.flatnonzero(days[: last + 1])
                 settled[day] = some[-1] if len(some) else 0
-        return settled, moment
+        return np.array(settled, np.int32), moment
 
     def _clock(self, not_before: int, allowed: AllowedDates, read: np.ndarray) -> Clock:
         """Of a month that is asked for no reason is needed to believe it.
@@ -168,7 +168,11 @@ class Calendar:
         """
 
         def is_believed(now: int, month: int) -> bool:
-            return allowed.is_month_asked or month in self._led_to[now] or month in read[:, self._months]
+            return (
+                allowed.is_month_asked
+                or month in self._led_to[now]
+                or any(month in read[:, c].tolist() for c in self._months)  # so few are found faster in lists
+            )
 
         return Clock(self._codec, not_before, allowed.order, is_believed)
 

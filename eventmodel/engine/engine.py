@@ -93,7 +93,7 @@ class Engine:
         streams, inputs = lay_out(queries, self.codec.schema, self.config)
         states = self._states.encode(streams)
         decoding = self.decode(states, *inputs, room=queries[0].horizon - 1)
-        drafts = [_Draft(query, len(self._possible)) for query in queries]
+        drafts = [_Draft(query) for query in queries]
         self._score_observed(drafts, decoding)
         for decoding_, rollouts in self._groups(queries, decoding):
             self._roll_out(drafts, decoding_, rollouts, on_step)
@@ -225,24 +225,25 @@ class _Row(NamedTuple):
 class _Draft:
     """One query's answer, as far as it is known."""
 
-    def __init__(self, query: Query, width: int) -> None:
+    def __init__(self, query: Query) -> None:
         self.query = query
         self.rollouts: list[Rollout] = []
         self.when: list[np.ndarray] = []
         self.observed: np.ndarray | None = None
         self.observed_entropy: np.ndarray | None = None
-        # of several rollouts the sum of probabilities, in a precision that keeps small ones
-        self._log_probs = np.zeros((query.horizon, width), np.float32 if query.n_rollouts == 1 else np.float64)
+        self._log_probs: list[np.ndarray] = []
+        """Of each event (V,); of several rollouts the sum of probabilities, in a precision that keeps small ones."""
 
     def add(self, step: int, log_probs: np.ndarray) -> None:
         """One rollout's distribution (V,) of the event at a step."""
-        if self.query.n_rollouts == 1:
-            self._log_probs[step] = log_probs
+        of_step = log_probs if self.query.n_rollouts == 1 else np.exp(log_probs.astype(np.float64))
+        if step == len(self._log_probs):
+            self._log_probs.append(of_step)
         else:
-            self._log_probs[step] += np.exp(log_probs.astype(np.float64))
+            self._log_probs[step] += of_step
 
     def answer(self) -> Answer:
-        log_probs = self._log_probs
+        log_probs = np.stack(self._log_probs) if len(self._log_probs) > 1 else self._log_probs[0][None]
         if (n := self.query.n_rollouts) > 1:
             with np.errstate(divide="ignore"):
                 log_probs = np.log(log_probs / n).astype(np.float32)
