@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
 from eventmodel.harmonics import OrderedRows, TimeOfDay
-from eventmodel.layers import Block, RMSNorm
+from eventmodel.layers import Block, RMSNorm, Rotary
 from eventmodel.schema import Category
 from eventmodel.time_context import N_GAP_BUCKETS, N_WEEKDAYS
 
@@ -117,7 +117,8 @@ class StreamEncoder(nn.Module):
     def __init__(self, config: ModelConfig, max_events: int) -> None:
         super().__init__()
         self.start = nn.Parameter(torch.randn(config.d_model))
-        self.blocks = nn.ModuleList(Block(config, max_events + 1) for _ in range(config.encoder_layers))
+        rotary = Rotary(config, max_events + 1)
+        self.blocks = nn.ModuleList(Block(config, rotary) for _ in range(config.encoder_layers))
         self.norm = RMSNorm(config.d_model)
 
     def forward(self, events: Tensor, length: Tensor, history: Tensor | None = None) -> Tensor:

@@ -136,7 +136,7 @@ class Heads(nn.Module):
         share, rest = (of_all[..., 0] for of_all in shares(output.copy_gate.float()[..., None]))  # (B, N, C) each
         of_vocabulary = zip(output.logits, rest.split(1, -1), strict=True)
         vocabulary = torch.cat([logits.float().softmax(-1) * its_rest for logits, its_rest in of_vocabulary], -1)
-        category, sibling = self.pair
+        category, sibling = self.pair.unbind()
         share = (output.copy_from.float().softmax(-1) * share[..., None])[:, :, category, sibling]  # (B, N, pairs)
         copies = output.copy_scores.float().softmax(-1)[:, :, category] * share[..., None]  # (B, N, pairs, Q)
         place = source.transpose(1, 2)[:, sibling] + self.first[category, None]  # (B, pairs, Q), among V
@@ -228,7 +228,7 @@ class Heads(nn.Module):
             ],
             -1,
         )
-        category, sibling = self.pair
+        category, sibling = self.pair.unbind()
         attention = output.copy_scores.float().softmax(-1)[:, :, category]  # (B, N, pairs, Q)
         is_target = source.transpose(1, 2)[:, None, sibling] == target[:, :, category, None]
         share = output.copy_from.float().softmax(-1)[:, :, category, sibling]  # (B, N, pairs)

@@ -74,8 +74,9 @@ class Rotary(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, n_heads: int, head_dim: int, max_length: int) -> None:
+    def __init__(self, config: ModelConfig, max_length: int) -> None:
         super().__init__()
+        n_heads, head_dim = config.n_heads, config.head_dim
         self.halves = (n_heads, 2, head_dim // 2)
         frequency = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
         angle = torch.arange(max_length, dtype=torch.float64)[:, None] * frequency  # (max_length, d/2)
@@ -90,15 +91,32 @@ class Rotary(nn.Module):
         return torch.addcmul(x * self.cos[position], swapped, self.sin[position]).to(x.dtype)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention from q (B, H, Q, d) to k and v (B, H, K, d): (B, H, Q, d).
+
+    Args:
+        mask: broadcasts to (B, H, Q, K) bool, True = may attend, at least once in a row; None is causal.
+    """
+    if not torch.compiler.is_exporting():
+        # no dropout of its weights: with it, a CPU has no fused attention, and writes them all down
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    # the exporter's own has ten operations more, half of them on shapes
+    if mask is None:
+        place = torch.arange(q.shape[2], device=q.device)
+        mask = place <= place[:, None]
+    score = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 + torch.where(mask, 0.0, -torch.inf)
+    return score.softmax(-1) @ v
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with rotary positions."""
 
-    def __init__(self, config: ModelConfig, max_length: int) -> None:
+    def __init__(self, config: ModelConfig, rotary: Rotary) -> None:
         super().__init__()
         self.n_heads, self.head_dim = config.n_heads, config.head_dim
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.rotary = Rotary(config.n_heads, config.head_dim, max_length)
+        self.rotary = rotary
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None) -> tuple[Tensor, KeyValue]:
         """Attend within x (B, L, D).
@@ -111,7 +129,7 @@ class SelfAttention(nn.Module):
             (B, L, D), and what later positions will attend to.
         """
         q, k, v = self._qkv(x, position)  # (B, H, L, d)
-        return self._attend(q, k, v, mask, is_causal=mask is None), KeyValue(k, v)
+        return self._merge(attend(q, k, v, mask)), KeyValue(k, v)
 
     def step(self, x: Tensor, position: Tensor, past: KeyValue, mask: Tensor) -> tuple[Tensor, KeyValue]:
         """Attend from one new position to the past and to itself.
@@ -132,7 +150,7 @@ class SelfAttention(nn.Module):
         itself = (q * k).sum(-1, keepdim=True)
         weight = (torch.cat((earlier, itself), -1) * self.head_dim**-0.5).softmax(-1, torch.float32).to(v.dtype)
         y = weight[..., :-1] @ past.values + weight[..., -1:] * v
-        return self.out(y.transpose(1, 2).flatten(2)), KeyValue(k, v)
+        return self._merge(y), KeyValue(k, v)
 
     def last(self, x: Tensor, index: Tensor) -> Tensor:
         """What causal attention gives at one position of each row, without computing the others.
@@ -152,7 +170,7 @@ class SelfAttention(nn.Module):
         k, v = F.linear(x, kv_weight).chunk(2, dim=-1)
         k, v = self._heads(self.rotary(k, position)), self._heads(v)
         mask = position <= index[:, None]
-        return self._attend(q, k, v, mask[:, None, None], is_causal=False)
+        return self._merge(attend(q, k, v, mask[:, None, None]))
 
     def _qkv(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values."""
@@ -162,9 +180,7 @@ class SelfAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-        # no dropout of its weights: with it, a CPU has no fused attention, and writes them all down
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+    def _merge(self, x: Tensor) -> Tensor:
         return self.out(x.transpose(1, 2).flatten(2))
 
 
@@ -184,8 +200,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, memory: KeyValue, mask: Tensor) -> Tensor:
         """Attend from x (B, Q, D) to the memory; mask (B, K) bool, True = may attend."""
-        q = self._heads(self.q(x))
-        y = F.scaled_dot_product_attention(q, *memory, attn_mask=mask[:, None, None])
+        y = attend(self._heads(self.q(x)), *memory, mask[:, None, None])
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -215,12 +230,16 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm block: self-attention, then feed-forward."""
+    """Pre-norm block: self-attention, then feed-forward.
 
-    def __init__(self, config: ModelConfig, max_length: int) -> None:
+    Args:
+        rotary: may be shared by several blocks.
+    """
+
+    def __init__(self, config: ModelConfig, rotary: Rotary) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.d_model)
-        self.attention = SelfAttention(config, max_length)
+        self.attention = SelfAttention(config, rotary)
         self.feed_forward_norm = RMSNorm(config.d_model)
         self.feed_forward = FeedForward(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
@@ -242,8 +261,8 @@ class Block(nn.Module):
 class DecoderBlock(Block):
     """A block with cross-attention to a memory between the two."""
 
-    def __init__(self, config: ModelConfig, max_length: int) -> None:
-        super().__init__(config, max_length)
+    def __init__(self, config: ModelConfig, rotary: Rotary) -> None:
+        super().__init__(config, rotary)
         self.cross_norm = RMSNorm(config.d_model)
         self.cross = CrossAttention(config)
 

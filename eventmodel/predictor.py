@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from eventmodel.config import ModelConfig
-from eventmodel.layers import DecoderBlock, KeyValue, RMSNorm
+from eventmodel.layers import DecoderBlock, KeyValue, RMSNorm, Rotary
 
 
 class KVCache(NamedTuple):
@@ -31,8 +31,8 @@ class EventPredictor(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.focus_events = config.focus_events
-        max_length = config.focus_events + config.target_length + 1
-        self.blocks = nn.ModuleList(DecoderBlock(config, max_length) for _ in range(config.decoder_layers))
+        rotary = Rotary(config, config.focus_events + config.target_length + 1)
+        self.blocks = nn.ModuleList(DecoderBlock(config, rotary) for _ in range(config.decoder_layers))
         self.norm = RMSNorm(config.d_model)
 
     def forward(self, x: Tensor, is_token: Tensor, memory: Tensor, is_filled: Tensor) -> tuple[Tensor, KVCache]:

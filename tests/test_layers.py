@@ -5,6 +5,7 @@ import warnings
 import torch
 import torch.nn.functional as F
 
+from eventmodel.config import ModelConfig
 from eventmodel.heads import shares
 from eventmodel.layers import RMSNorm, Rotary
 
@@ -43,7 +44,7 @@ def test_rotary_positions_turn_each_pair_of_a_head_by_its_angle() -> None:
     a, b = x.unflatten(-1, (n_heads, 2, width // 2)).unbind(-2)
     turned = torch.complex(a, b) * torch.polar(torch.ones_like(angle), angle)[:, None]
     expected = torch.stack((turned.real, turned.imag), -2).flatten(-3)
-    found = Rotary(n_heads, width, length)(x, position)
+    found = Rotary(ModelConfig(d_model=n_heads * width, n_heads=n_heads), length)(x, position)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
