@@ -23,7 +23,6 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eventmodel.checkpoint import Checkpoint, load_checkpoint
 from eventmodel.codec import Moment
@@ -41,6 +40,7 @@ from training.evaluation.summary import summarise
 from training.evaluation.table import print_summary
 from training.evaluation.time_quantiles import BATCH, measure_coverage, summarise_coverage
 from training.log_of_checkpoint import check_fits
+from training.progress import bars
 from training.sampling import Sampler
 
 METRICS = "metrics.json"
@@ -167,8 +167,7 @@ def _joined(parts: Sequence[Scores]) -> Scores:
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
     """Yield a function that adds a task of so many steps and returns what moves it by one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars(console) as progress:
 
         def task(name: str, steps: int) -> Callable[[], None]:
             number = progress.add_task(name, total=steps)

@@ -9,11 +9,11 @@ from typing import Self
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from training.config import TrainConfig
 from training.evaluation import Evaluation
+from training.progress import bars
 from training.state import Standing
 
 
@@ -29,16 +29,7 @@ class Monitor:
         self.means: torch.Tensor | None = None
         """Mean loss of each category over the latest logging window, once there is one."""
         self._writer = SummaryWriter(str(config.out / "tensorboard"), purge_step=start_step) if console else None
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=console,
-            disable=console is None,
-        )
+        self._bar = bars(console)
         self._task = self._bar.add_task("training", total=1.0)
         self._window_began = time.monotonic()
         self._clear()

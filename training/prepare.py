@@ -14,7 +14,7 @@ from typing import Self
 import polars as pl
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID
 
 from eventmodel.codec import Vocabularies
 from eventmodel.directory import write_directory
@@ -23,6 +23,7 @@ from eventmodel.schema import Schema, builtin_schemas, load_schema
 from training.errors import exit_on_user_error
 from training.preparation.log import BATCH_ROWS, Batch, Table, write_log
 from training.preparation.report import print_report
+from training.progress import COUNT, bars
 from training.read_table import columns_of, count_rows, find_tables, number_rows, scan_table
 
 
@@ -129,15 +130,7 @@ class _Bars:
     """A bar per step, with the time that it still takes."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,}/{task.total:,}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=console,
-        )
+        self._progress = bars(console, COUNT)
         self._task: dict[str, TaskID] = {}
 
     def advance(self, step: str, done: int, total: int) -> None:

@@ -15,7 +15,6 @@ import polars as pl
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from eventmodel.checkpoint import load_checkpoint
 from eventmodel.engine.backend import DeviceName
@@ -25,6 +24,7 @@ from training.device import device_of
 from training.errors import exit_on_user_error
 from training.evaluation import choose
 from training.log_of_checkpoint import check_fits
+from training.progress import COUNT, bars
 from training.sampling import Sampler
 from training.scoring.detection import Detection, check_labels, detect, read_labels
 from training.scoring.event_scores import score_events
@@ -107,8 +107,7 @@ def score_log(config: ScoreConfig, console: Console) -> tuple[Summary, Detection
     device = device_of(config.device)
     n, n_categories = len(positions), len(log.schema.categories)
     summary = Summary(np.empty(n), np.empty((n, n_categories), bool), np.empty(n), np.empty(n), pl.DataFrame())
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+    with bars(console, COUNT) as progress:
         task = progress.add_task("events", total=n)
         frames = _frames(checkpoint.model.to(device), sampler, positions, device, summary)
         write_frames(_counted(frames, lambda n: progress.advance(task, n)), config.out)
