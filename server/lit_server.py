@@ -13,7 +13,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -74,6 +74,7 @@ class EventServer(LitServer):
         self._pending: dict[int, Any] = {}
         self.client = ModelClient(self._queue, self._pending, status, sum(bundle.codec.sizes))
         self._is_up = multiprocessing.RawArray(ctypes.c_bool, settings.http_processes)
+        self._failed_starts = self._failed_http_starts = 0
         self.room = Room(settings.max_queue, settings.http_processes)
         super().__init__(
             api,
@@ -184,32 +185,40 @@ class EventServer(LitServer):
 
     def _start_worker_monitoring(self, manager: object, uvicorn_workers: dict[int, BaseProcess]) -> None:
         """Keep all processes running until a signal ends it; LitServe would look after the model process alone."""
-        failed_starts = failed_http_starts = 0
         while True:
-            model = self._model_process
-            running = {process.sentinel: process for process in (model, *uvicorn_workers.values())}
-            for sentinel in wait(list(running), timeout=_LOOK_S):
-                running[cast(int, sentinel)].join(_LOOK_S)  # its end is seen before its exit code is there
-            for number, process in uvicorn_workers.items():
-                if process.exitcode is not None:
-                    failed_http_starts = 0 if self._is_up[number] else failed_http_starts + 1
-                    if failed_http_starts >= _MOST_FAILED_STARTS:
-                        raise StartError(f"HTTP process {number} does not start: exit code {process.exitcode}")
-                    logger.error("HTTP process %d died (%s); another one starts.", number, process.exitcode)
-                    RESTARTS.labels("http").inc()
-                    uvicorn_workers[number] = self._start_http_process(number)
-            if self.status.is_stuck:
-                logger.error("The model process is stuck; it is killed.")
-                model.kill()
-                model.join()
-            if self.status.state == WorkerSetupStatus.READY:
-                failed_starts = 0
-            if model.exitcode is not None:
-                failed_starts += self.status.state != WorkerSetupStatus.READY
-                if failed_starts >= _MOST_FAILED_STARTS:
-                    raise StartError(f"the model process does not start: {self._why_not(model)}")
-                self._restart_model(model, delay_s=0.1 * (2**failed_starts - 1))
-            READY.set(self.status.readiness == "ready")
+            self._look_after(uvicorn_workers, _LOOK_S)
+
+    def _look_after(self, http: dict[int, BaseProcess], for_s: float) -> None:
+        """Wait so long for the end of a process, and start another one in its place.
+
+        Raises:
+            StartError: those do not start either.
+        """
+        _await_end([self._model_process, *http.values()], for_s)
+        for number, process in http.items():
+            if process.exitcode is not None:
+                self._failed_http_starts = 0 if self._is_up[number] else self._failed_http_starts + 1
+                if self._failed_http_starts >= _MOST_FAILED_STARTS:
+                    raise StartError(f"HTTP process {number} does not start: exit code {process.exitcode}")
+                logger.error("HTTP process %d died (%s); another one starts.", number, process.exitcode)
+                RESTARTS.labels("http").inc()
+                http[number] = self._start_http_process(number)
+        self._look_after_model()
+        READY.set(self.status.readiness == "ready")
+
+    def _look_after_model(self) -> None:
+        model = self._model_process
+        if self.status.is_stuck:
+            logger.error("The model process is stuck; it is killed.")
+            model.kill()
+            model.join()
+        if self.status.state == WorkerSetupStatus.READY:
+            self._failed_starts = 0
+        if model.exitcode is not None:
+            self._failed_starts += self.status.state != WorkerSetupStatus.READY
+            if self._failed_starts >= _MOST_FAILED_STARTS:
+                raise StartError(f"the model process does not start: {self._why_not(model)}")
+            self._restart_model(model, delay_s=0.1 * (2**self._failed_starts - 1))
 
     def _restart_model(self, dead: BaseProcess, delay_s: float) -> None:
         logger.error("The model process died (%s); another one starts.", dead.exitcode)
@@ -246,20 +255,38 @@ class EventServer(LitServer):
     def _perform_graceful_shutdown(
         self, manager: object, uvicorn_workers: dict[int, BaseProcess], shutdown_reason: str = ""
     ) -> None:
-        """Not ready, then no new connections, then the last answers, then the end."""
+        """Not ready, then no new connections, then the last answers, then the end.
+
+        Until there, a process that dies is replaced as ever, for the requests that have been taken.
+        """
         self.status.stop()
         READY.set(0)
-        if shutdown_reason == "keyboard_interrupt":
-            time.sleep(self.settings.shutdown_delay_s)
+        is_whole = shutdown_reason == "keyboard_interrupt"  # else it ends because a process does not start
+        end = time.monotonic() + self.settings.shutdown_delay_s
+        while is_whole and (left_s := end - time.monotonic()) > 0:
+            self._look_after(uvicorn_workers, min(left_s, _LOOK_S))
         for listening in self._sockets:
             listening.close()
         for process in uvicorn_workers.values():
             process.terminate()
         end = time.monotonic() + self.settings.timeout_s + 2 * _GRACE_S
-        for process in uvicorn_workers.values():
-            process.join(max(end - time.monotonic(), 0))
+        while (left_s := end - time.monotonic()) > 0 and (http := _running(uvicorn_workers.values())):
+            _await_end([*http, self._model_process] if is_whole else http, min(left_s, _LOOK_S))
+            if is_whole:
+                self._look_after_model()
         self._model_process.terminate()
         self._model_process.join(_GRACE_S)
+
+
+def _running(processes: Iterable[BaseProcess]) -> list[BaseProcess]:
+    return [process for process in processes if process.exitcode is None]
+
+
+def _await_end(processes: Sequence[BaseProcess], for_s: float) -> None:
+    """Wait so long for the end of the first of some processes."""
+    of = {process.sentinel: process for process in processes}
+    for sentinel in wait(list(of), timeout=for_s):
+        of[cast(int, sentinel)].join(_LOOK_S)  # its end is seen before its exit code is there
 
 
 class _HttpServer(uvicorn.Server):

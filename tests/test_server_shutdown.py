@@ -42,6 +42,14 @@ def is_gone(pids: set[int]) -> bool:
     return all(command == "" or "resource_tracker" in command for command in map(command_line, pids))
 
 
+def is_stopping(server: Server) -> bool:
+    """It says so, or takes no connections any more."""
+    try:
+        return server.client.get("/ready").json() == {"status": "stopping"}
+    except httpx.TransportError:
+        return True
+
+
 def test_sigterm_turns_ready_off_then_answers_all_then_exits_zero(example_bundle: Bundle, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -60,6 +68,20 @@ def test_sigterm_turns_ready_off_then_answers_all_then_exits_zero(example_bundle
             httpx.get(f"http://127.0.0.1:{server.port}/live")
         assert "Traceback" not in server.log.read_text()
         assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("delay_s", ["3", "0"])
+def test_a_model_process_that_dies_meanwhile_is_replaced_and_what_is_queued_is_answered(
+    example_bundle: Bundle, tmp_path: Path, delay_s: str
+) -> None:
+    flags = ("--shutdown-delay-s", delay_s, "--max-batch-size", "1")
+    with started(example_bundle.path, tmp_path / "server.log", *flags) as server:
+        with in_flight(server) as statuses:
+            server.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: is_stopping(server), 2)
+            os.kill(server.model_process(), signal.SIGKILL)
+        assert sorted(statuses) == [200] * (N - 1) + [500]  # the one that it was working on
+        assert server.process.wait(10) == 0
 
 
 @pytest.mark.skipif(
