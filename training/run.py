@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from eventmodel.checkpoint import load_checkpoint
+from eventmodel.denormals import denormals_as_zero
 from training.calibration import fit_temperatures
 from training.config import PRESETS, PresetName, TrainConfig
 from training.device import device_of
@@ -131,7 +132,7 @@ def main() -> int:
     """Parse, train, and turn what users can mend into one line."""
     try:
         config = parse_config()
-        with _process_group(config):
+        with _process_group(config), denormals_as_zero():
             train(config)
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # the process that saved

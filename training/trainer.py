@@ -65,9 +65,6 @@ class Trainer:
                 f"{config.batch_size // self.world} samples; lower --neighbours, or raise --batch-size"
             )
         self.device = device_of(config.device)
-        # Adam's averages of embeddings that are long unseen would fade into denormals, with which Intel's
-        # processors take thirty times as long; before there are threads, which take it over
-        torch.set_flush_denormal(True)
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.train = Sampler(self.log, config.model, *self.log.part("training"))
         self.validation = Sampler(self.log, config.model, *self.log.part("validation"))

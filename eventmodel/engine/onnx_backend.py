@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 
 from eventmodel.bundle import artefact_path
+from eventmodel.denormals import denormals_as_zero
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -28,9 +29,6 @@ class OnnxBackend:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # what a mask leaves out has a weight of 4e-39 in its softmax, a denormal, and with these Intel's processors
-        # take twice as long for attention; it holds for all that this thread computes
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
 
         def open_session(name: str) -> onnxruntime.InferenceSession:
             file = artefact_path(path, name, "onnx")
@@ -46,11 +44,13 @@ class OnnxBackend:
                 )
             return session
 
-        self._sessions = {name: open_session(name) for name in graphs}
+        with denormals_as_zero():  # a session starts its threads
+            self._sessions = {name: open_session(name) for name in graphs}
         self._inputs = {name: [i.name for i in s.get_inputs()] for name, s in self._sessions.items()}
 
     def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return self._sessions[graph].run(None, dict(zip(self._inputs[graph], inputs, strict=True)))
+        with denormals_as_zero():
+            return self._sessions[graph].run(None, dict(zip(self._inputs[graph], inputs, strict=True)))
 
     def native(self, array: np.ndarray) -> np.ndarray:
         return array

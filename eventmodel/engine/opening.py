@@ -14,10 +14,7 @@ def open_engine(
     threads: int = 1,
     state_cache_bytes: int = STATE_CACHE_BYTES,
 ) -> Engine:
-    """Load a bundle's model, to be used in the thread that loads it.
-
-    With ONNX Runtime that thread takes denormals as zero from then on; in others, attention is half as fast on
-    some processors.
+    """Load a bundle's model.
 
     Args:
         backend: ``auto`` is ONNX Runtime on a CPU where bundle and machine have it (twice as fast as eager
