@@ -261,9 +261,9 @@ class EventServer(LitServer):
         """
         self.status.stop()
         READY.set(0)
-        is_whole = shutdown_reason == "keyboard_interrupt"  # else it ends because a process does not start
+        was_asked = shutdown_reason == "keyboard_interrupt"  # else a process does not start
         end = time.monotonic() + self.settings.shutdown_delay_s
-        while is_whole and (left_s := end - time.monotonic()) > 0:
+        while was_asked and (left_s := end - time.monotonic()) > 0:
             self._look_after(uvicorn_workers, min(left_s, _LOOK_S))
         for listening in self._sockets:
             listening.close()
@@ -271,8 +271,8 @@ class EventServer(LitServer):
             process.terminate()
         end = time.monotonic() + self.settings.timeout_s + 2 * _GRACE_S
         while (left_s := end - time.monotonic()) > 0 and (http := _running(uvicorn_workers.values())):
-            _await_end([*http, self._model_process] if is_whole else http, min(left_s, _LOOK_S))
-            if is_whole:
+            _await_end([*http, self._model_process] if was_asked else http, min(left_s, _LOOK_S))
+            if was_asked:
                 self._look_after_model()
         self._model_process.terminate()
         self._model_process.join(_GRACE_S)
