@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from eventmodel.bundle import Bundle
 from eventmodel.engine import Engine
+from eventmodel.quoted import quoted
 from eventmodel.request.errors import RequestError
 from eventmodel.request.question import PredictRequest, Question
 from eventmodel.request.reader import read_request
@@ -63,6 +64,9 @@ class Predictor:
         Raises:
             RequestError: names the first place that is wrong, and what to give instead.
         """
+        if isinstance(focuses, str):
+            message = f"expected the ids of several entities, not {quoted(focuses)}"
+            raise RequestError("not_a_list", "focuses", message, "Give a list of ids.")
         table = Records.of(self.bundle, records)
         return self._answer(table.requests([table.read(focus, now) for focus in focuses], as_json(question)))
 

@@ -170,6 +170,9 @@ PART_NAMES: dict[str, Sequence[str | None]] = {
 assert all(len(PART_NAMES[part]) == count + 1 for part, count in DATETIME_PARTS.items())
 
 
+_EXAMPLES = "2026-01-29T08:00:00 or 2026-01-29T08:00:00+01:00"
+
+
 def time_of(value: object) -> datetime | None:
     """A datetime as text, as a date or as itself; None where it is blank.
 
@@ -186,11 +189,12 @@ def time_of(value: object) -> datetime | None:
                 raise ValueError
             return datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime like 2026-01-29T08:00:00") from None
+            why = ": there are blanks around it" if value != value.strip() else f" like {_EXAMPLES}"
+            raise ValueError(f"{quoted(value)} is not an ISO 8601 datetime{why}") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime.combine(value, time())
     if not isinstance(value, datetime):
-        raise ValueError(f"expected an ISO 8601 datetime like 2026-01-29T08:00:00, not {kind_of(value)}")
+        raise ValueError(f"expected an ISO 8601 datetime like {_EXAMPLES}, not {kind_of(value)}")
     return value
 
 

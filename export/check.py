@@ -150,7 +150,8 @@ def main() -> int:
     for finding in findings:
         mark = "" if finding.is_checked else "not checked: "
         table.add_row(finding.subject, finding.backend, escape(mark + finding.result))
-    console.print(table)
+    if findings:
+        console.print(table)
     unchecked = sorted({f"{f.subject} of {f.backend}" for f in findings if not f.is_checked})
     if fault:
         Console(stderr=True).print(f"[red]error:[/red] {escape(fault)}", soft_wrap=True)

@@ -6,6 +6,7 @@ python -m export.run --checkpoint RUN/best --out BUNDLE
 import hashlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -136,6 +137,7 @@ def main() -> int:
     """Parse, export, and turn what users can mend into one line."""
     console = Console(stderr=True)
     config = tyro.cli(ExportConfig, prog="python -m export.run")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that drafts are cleared away
     try:
         bundle = export(config, console)
     except (ValueError, OSError, SafetensorError, ParityError) as error:  # safetensors reports a full disk as its own

@@ -99,6 +99,10 @@ class Client:
             )
         except httpx.InvalidURL as error:
             raise ValueError(f"{url!r} is no address of a server, as http://localhost:8000: {error}") from None
+        if self._http.base_url.scheme not in ("http", "https"):
+            raise ValueError(
+                f"{url!r} is no address of a server, as http://localhost:8000: it lacks http:// or https://"
+            )
 
     def predict(
         self, request: Mapping[str, object], *, timeout_s: float | None = None, request_id: str | None = None

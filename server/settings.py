@@ -51,9 +51,9 @@ class Settings(BaseSettings):
     state_cache_mib: int = Field(default=256, ge=0)
     """Memory for the states of histories that were seen before; 0 keeps none."""
     host: Literal["0.0.0.0", "127.0.0.1", "::"] = "0.0.0.0"
-    """Address to listen on; 127.0.0.1 is this machine only."""
+    """Address to listen on: all, 127.0.0.1 (this machine only), or `::` (all, with IPv6)."""
     port: int = Field(default=8000, ge=1024, le=65535)
-    """Port to listen on."""
+    """Port to listen on, from 1024 on: the server needs no privileges."""
     http_processes: int = Field(default=1, ge=1)
     """Processes that receive, check and parse requests."""
     max_batch_size: int = Field(default=32, ge=1)

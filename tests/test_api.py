@@ -68,6 +68,8 @@ def test_several_are_answered_as_each_alone(
     focuses = ["ann", "bob", "cid"]
     assert predictor.predict_many(RECORDS, focuses) == [predictor.predict(RECORDS, focus) for focus in focuses]
     assert predictor.predict_many(RECORDS, []) == []
+    with pytest.raises(RequestError, match="Give a list of ids"):
+        predictor.predict_many(RECORDS, "ann")
 
 
 def test_what_happens_after_now_changes_nothing(predictor: Predictor) -> None:

@@ -56,6 +56,29 @@ def test_a_column_is_taken_for_what_its_values_look_like(values, kind):
     assert kinds(Thing=values)["Thing"] == kind
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("06.02.2025 18:{:02d}:{:02d}", "datetimes, as '06.02.2025 18:00:00'? Only ISO 8601 is read"),
+        (" 2025-02-06T18:{:02d}:{:02d}", "datetimes, as ' 2025-02-06T18:00:00'? Only ISO 8601 is read"),
+        ("{},{:02d}", "numbers, as '0,00'? Only digits and a decimal point are read"),
+        ("€ {}{:02d}.5", "numbers, as '€ 000.5'? Only digits and a decimal point are read"),
+        ("note {} of {}", "free text"),
+    ],
+)
+def test_what_is_written_otherwise_is_told_from_free_text(text: str, reason: str) -> None:
+    values = [text.format(i // 60, i % 60) for i in range(N)]
+    guesses = draft_schema(pl.DataFrame({"UserId": ["u", "v"] * (N // 2), "At": TIMES, "Thing": values}), "log")[1]
+    assert guesses[-1].field is None
+    assert reason in guesses[-1].reason
+
+
+def test_a_log_without_datetimes_names_the_column_that_may_hold_some() -> None:
+    times = [f"06.02.2025 18:{i // 60:02d}:{i % 60:02d}" for i in range(N)]
+    with pytest.raises(ValueError, match=r"'Start' may hold some, as '06\.02\.2025 18:00:00', but in another format"):
+        draft_schema(pl.DataFrame({"UserId": ["u", "v"] * (N // 2), "Start": times}), "log")
+
+
 @pytest.mark.parametrize("name", ["SiteId", "site_id", "SITE_ID", "CostCode", "case_number", "machine", "Customer"])
 def test_numbers_that_name_things_are_ids(name):
     assert kinds(**{name: [i % 40 for i in range(N)]})[name] == "id"

@@ -179,6 +179,23 @@ def test_what_the_schema_lacks_is_left_out_of_objects_as_it_is_of_columns(exampl
         request_of(example_bundle, [event(5, LoadedAt="2026")], "ann")
 
 
+def test_one_record_that_names_a_field_names_it_for_all(example_bundle: Bundle) -> None:
+    whole = dict.fromkeys(example_bundle.schema.field_by_name) | event(5)
+    short = event(3)
+    with_more = [whole | {"LoadedAt": "2026"}, short | {"LoadedAt": "2026"}]
+    assert_same_arrays(request_of(example_bundle, with_more, "ann"), request_of(example_bundle, [whole, short], "ann"))
+
+
+def test_a_table_that_is_not_collected_is_told_so(example_bundle: Bundle) -> None:
+    with pytest.raises(RequestError, match="Call collect"):
+        request_of(example_bundle, pl.DataFrame([event(5)]).lazy(), "ann")
+
+
+def test_a_focus_that_comes_later_than_now_is_told_so(example_bundle: Bundle) -> None:
+    with pytest.raises(RequestError, match="every record that names 'bob' is later than 2026-01-29T08:00:30"):
+        build_request(example_bundle, GOOD, "bob", "2026-01-29T08:00:30")
+
+
 def test_a_moment_that_no_calendar_has_is_told(example_bundle: Bundle) -> None:
     with pytest.raises(RequestError, match="ISO 8601"):
         build_request(example_bundle, GOOD, "ann", observed=event(5, EventDatetime=np.datetime64("12026-01-29")))

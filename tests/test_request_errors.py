@@ -117,6 +117,7 @@ CASES = {
     "top_k as a boolean": (changed("top_k", to=True), "top_k", "bad_top_k"),
     "categories as a string": (changed("categories", to="Kind"), "categories", "not_a_list"),
     "unknown category": (changed("categories", 1, to="Sites"), "categories[1]", "unknown_category"),
+    "a datetime as category": (changed("categories", 1, to="EventDatetime"), "categories[1]", "unknown_category"),
     "duplicate category": (changed("categories", to=["Kind", "Kind"]), "categories[1]", "duplicate_category"),
     "allowed as a list": (changed("allowed", to=["s1"]), "allowed", "not_an_object"),
     "allowed for no category": (
@@ -228,6 +229,22 @@ def test_an_error_is_named_by_its_place_in_the_body_where_the_focus_was_moved(ex
     body = changed("focus", to="bob")
     body["streams"]["Worker"][0]["events"][1]["Hours"] = "x"
     assert error_of(example_bundle, body).loc == "streams.Worker[0].events[1].Hours"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EventDatetime", "has the categories 'Time_Event_Month', 'Time_Event_Day'"),
+        ("Case", "it is not predicted"),
+        ("lunch", "Send one of 'Kind'"),
+    ],
+)
+def test_a_hint_says_what_a_field_that_is_no_category_has_in_place_of_it(
+    example_bundle: Bundle, name: str, hint: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request(changed("categories", to=[name]), example_bundle)
+    assert hint in caught.value.hint
 
 
 def test_a_misspelt_name_gets_the_nearest_one_as_a_hint(example_bundle: Bundle) -> None:

@@ -342,4 +342,5 @@ def test_an_event_is_told_in_plain_words() -> None:
     assert in_words(event) == (
         "E7 at 2026-01-29T08:00:00 (row 12): CostCode is C2, one in 4,200; C1 was most likely. Joint surprise 21.0 nats"
     )
-    assert "CostCode is unknown, a chance of 20%." in in_words(event | {"value": None, "usual": None, "chance": 0.2})
+    blank = event | {"value": None, "usual": None, "chance": 0.2}
+    assert "CostCode is blank or unknown, a chance of 20%." in in_words(blank)

@@ -213,6 +213,12 @@ def test_an_address_that_is_none_is_an_error_and_not_asked_again(monkeypatch: py
     assert len(script.asked) == 1
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "server", "ftp://server"])
+def test_an_address_without_http_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="it lacks http:// or https://"):
+        Client(url)
+
+
 @pytest.mark.parametrize(
     "settings", [{"attempts": 0}, {"timeout_s": 0}, {"timeout_s": float("nan")}, {"api_key": "two\nlines"}]
 )

@@ -23,7 +23,7 @@ from rich.table import Table
 from eventmodel.schema import MAX_CATEGORIES, AnyField, DatetimeField, Schema, categories_of
 from training.column import Column
 from training.errors import exit_on_user_error
-from training.profile import Profile
+from training.profile import AMOUNT_LIKE, DATE_LIKE, Profile
 from training.read_table import find_tables, read_table
 
 NEARLY_ALL = 0.95
@@ -112,7 +112,8 @@ def draft_schema(frame: pl.DataFrame, name: str) -> tuple[dict[str, Any], list[G
 def _nearest_to_datetimes(profiles: Sequence[Profile]) -> str:
     nearest = max(profiles, key=lambda p: p.datetime_share, default=None)
     if nearest is None or not nearest.datetime_share:
-        return ""
+        found = ((p.name, text) for p in profiles if (text := p.written_like(DATE_LIKE)))
+        return next((f"{name!r} may hold some, as {text!r}, but in another format; " for name, text in found), "")
     other = next(text for text, fits in zip(nearest.texts, nearest.fits, strict=True) if text is not None and not fits)
     zone = "with a zone" if nearest.is_zoned else "without one"
     return f"of {nearest.name!r} {nearest.datetime_share:.0%} are some, {zone}, but not {other!r}; "
@@ -140,6 +141,8 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     if n_distinct > MAX_ENUM_VALUES and profile.number_share >= NEARLY_ALL and not profile.names_things:
         others = f"but not {1 - profile.number_share:.1%} of them: those rows will be refused"
         what = "all numbers" if profile.number_share == 1 else f"numbers, {others}"
+        if all(map(float.is_integer, profile.numbers)):
+            what += ' (if they are names, make it {"kind": "id"})'
         return guess("number", f"{values}, {what}; buckets as full as can be", edges=_edges(profile.numbers))
     if profile.number_share == 1 and not profile.names_things:
         if not all(map(float.is_integer, profile.numbers)):
@@ -149,6 +152,10 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     if n_distinct <= MAX_ENUM_VALUES and not profile.names_things:
         return guess("enum", f"{values}: few enough for a closed set", values=list(profile.counts))
     if profile.repeats < LEAST_REPEATS:
+        if text := profile.written_like(DATE_LIKE):
+            return left_out(f"{values}: datetimes, as {text!r}? Only ISO 8601 is read, as 2026-01-29T08:00:00")
+        if text := "" if profile.number_share > 0.5 else profile.written_like(AMOUNT_LIKE):
+            return left_out(f"{values}: numbers, as {text!r}? Only digits and a decimal point are read, as 1234.5")
         reason = f"{values}: it names each event, or is free text, as {next(iter(profile.counts))!r}"
         if 0.5 < profile.number_share < 1:
             reason += f"; {profile.number_share:.0%} are numbers, but not {profile.no_number!r}"
@@ -315,7 +322,8 @@ def run(config: DraftConfig, console: Console) -> None:
     arguments = f"--schema {shlex.quote(str(config.out))} --input {shlex.join(config.input)} --out log"
     console.print(
         f"\nCorrect {config.out}: is order_by when it happened, is the focus what you want predicted, are kinds and "
-        'edges right? Fields that name the same things (an actor, a recipient) share a "vocabulary". Then:\n'
+        "edges right? Answers bear its name. "
+        'Fields that name the same things (an actor, a recipient) share a "vocabulary". Then:\n'
         f"  python -m training.prepare {arguments}",
         soft_wrap=True,
         markup=False,

@@ -15,6 +15,7 @@ NAMING_WORDS = {
     *("id", "ids", "code", "key", "no", "nr", "num", "number", "zip", "sku"),
     *("case", "ticket", "order", "user", "customer", "client", "account", "employee", "worker", "driver", "patient"),
     *("machine", "device", "sensor", "vehicle", "asset", "station", "terminal", "store", "shop", "product"),
+    *("item", "article", "part", "material", "lot", "batch", "plant", "route", "line", "tool", "room", "bed", "truck"),
 }
 """Words at the end of a column's name that say that its numbers name things."""
 FIRST_NAMING_WORDS = {"id", "ids", "code"}
@@ -90,12 +91,23 @@ class Profile:
         """The most frequent of its values that is no finite number; empty if there is none."""
         return next((text for text in self.counts if not _is_number(text)), "")
 
+    def written_like(self, pattern: re.Pattern[str]) -> str:
+        """The most frequent of its values that looks so, if most do; else empty."""
+        found = [(text, count) for text, count in self.counts.items() if pattern.fullmatch(text)]
+        return found[0][0] if 2 * sum(count for _, count in found) > self.n else ""
+
     @property
     def names_things(self) -> bool:
         """Whether the first or last word of its name says that its numbers are names, or zeros lead."""
         words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)]
         says_so = bool(words) and (words[-1] in NAMING_WORDS or words[0] in FIRST_NAMING_WORDS)
         return says_so or any(re.match(r"0\d", text) for text in self.counts)
+
+
+DATE_LIKE = re.compile(r"\s*\d{1,4}([./-])\d{1,2}\1\d{1,4}(\D.*)?|1\d{9}(\d{3})?", re.ASCII | re.DOTALL)
+"""A date in any order, whatever stands after it; or seconds or milliseconds since 1970."""
+AMOUNT_LIKE = re.compile(r"\s*[^\w\s.,-]{0,3}\s*-?\d[\d.,']*\s*\D{0,3}", re.ASCII)
+"""Digits with commas, or beside a currency or a unit."""
 
 
 def _text(value: object) -> str | None:

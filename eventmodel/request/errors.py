@@ -11,6 +11,10 @@ _MOST_COMPARED = 1000
 """Names that are compared with a misspelt one: comparing costs time, and anyone may send a wrong name."""
 
 
+_LEAST_ALIKE = 0.75
+"""Of what is offered in place of a name, by difflib's ratio: one letter of four, and not one of two."""
+
+
 class RequestError(Exception):
     """A request that cannot be answered. Nothing else is wrong: its neighbours are answered.
 
@@ -44,7 +48,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """A hint that names the nearest of the known names, or lists them where they are few."""
     names = list(known)
     if isinstance(name, str):
-        nearest = difflib.get_close_matches(name[:60], names[:_MOST_COMPARED], n=1)
+        nearest = difflib.get_close_matches(name[:60], names[:_MOST_COMPARED], n=1, cutoff=_LEAST_ALIKE)
         if nearest:
             return f"Did you mean {nearest[0]!r}?"
     return f"Send one of {one_of(names)}."

@@ -13,7 +13,7 @@ from eventmodel.codec import Codec, EncodeError, Moment
 from eventmodel.coders import spellings
 from eventmodel.engine.query import Query, Sampling
 from eventmodel.quoted import quoted
-from eventmodel.request.errors import RequestError, cut, did_you_mean
+from eventmodel.request.errors import RequestError, cut, did_you_mean, one_of
 from eventmodel.request.histories import (
     EncodedHistories,
     as_text,
@@ -178,8 +178,16 @@ def _category(schema: Schema, name: object, loc: str) -> int:
     names = [category.name for category in schema.categories]
     if not isinstance(name, str) or name not in names:
         message = f"schema {schema.name!r} has no category {quoted(name)}"
-        raise RequestError("unknown_category", loc, message, did_you_mean(name, names))
+        raise RequestError("unknown_category", loc, message, _category_hint(schema, name))
     return names.index(name)
+
+
+def _category_hint(schema: Schema, name: object) -> str:
+    names = [category.name for category in schema.categories]
+    if isinstance(name, str) and name in schema.field_by_name:
+        own = [category.name for category in schema.categories if category.field == name]
+        return f"A datetime has the categories {one_of(own)}." if own else "A key names entities; it is not predicted."
+    return did_you_mean(name, names)
 
 
 def _read_allowed(codec: Codec, value: object) -> np.ndarray | None:

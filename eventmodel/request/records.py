@@ -1,6 +1,6 @@
 """Requests of a recent log: a client has records, and need not know how streams are put together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
@@ -109,13 +109,16 @@ class Records:
         name = as_text(focus, "focus")
         entity = self._number.get(name or "")
         index = self._indices[schema.focus]
-        if name is None or entity is None or index.rows[index.start[entity]] > last_row:
+        if name is None or entity is None:
             raise RequestError(
                 "unknown_focus",
                 "focus",
-                f"no record up to {when} names {quoted(focus)} in {' or '.join(schema.focus_stream.keys)}",
+                f"no record names {quoted(focus)} in {' or '.join(schema.focus_stream.keys)}",
                 did_you_mean(name, names) if (names := self._names[schema.focus]) else "Give records that name it.",
             )
+        if index.rows[index.start[entity]] > last_row:
+            message = f"every record that names {quoted(focus)} is later than {when}"
+            raise RequestError("unknown_focus", "focus", message, "Give earlier records of it, or move now.")
         chosen = read_histories(schema, self._indices, entity, last_row, self._bundle.config.context_length)
         histories = {
             stream: [(self._names[stream][h.entity] if h.entity >= 0 else None, self._order[h.rows]) for h in of_stream]
@@ -238,9 +241,10 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     if not isinstance(records, Mapping | Sequence):
         records = _columns_of_frame(records)
     if not isinstance(records, Mapping):
-        events = [_known(schema, event) if isinstance(event, Mapping) else event for event in records]
+        named = set().union(*(event for event in records if isinstance(event, Mapping)))
+        events = [_known(schema, event, named) if isinstance(event, Mapping) else event for event in records]
         return columns_of(schema, events, "records"), len(events)
-    records = _known(schema, records)
+    records = _known(schema, records, records)
     if unknown := next((name for name in records if name not in schema.field_by_name), None):
         raise unknown_field(schema, unknown, f"records.{cut(unknown)}")
     for name, column in records.items():
@@ -255,13 +259,16 @@ def _read_columns(schema: Schema, records: Table) -> tuple[Columns, int]:
     return records, max(lengths.values(), default=0)
 
 
-def _known(schema: Schema, named: Mapping[str, Any]) -> dict[str, Any]:
-    """By field, without what the schema lacks; all of it where a field is missing, whose name may be misspelt."""
-    is_whole = named.keys() >= schema.field_by_name.keys()
-    return {name: value for name, value in named.items() if not is_whole or name in schema.field_by_name}
+def _known(schema: Schema, values: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
+    """By field, without what the schema lacks; all of it where no record names some field: it may be misspelt."""
+    is_whole = schema.field_by_name.keys() <= set(named)
+    return {name: value for name, value in values.items() if not is_whole or name in schema.field_by_name}
 
 
 def _columns_of_frame(frame: Any) -> Columns:
+    if hasattr(frame, "collect"):  # of polars, not yet a table
+        hint = "Call collect() on it first."
+        raise RequestError("not_a_list", "records", f"a {type(frame).__name__} holds no events yet", hint)
     with suppress(AttributeError, TypeError):
         return {name: frame[name] for name in frame.columns}
     raise RequestError("not_a_list", "records", f"{quoted(frame)} is no table of events", _TABLE_HINT)

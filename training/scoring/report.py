@@ -36,9 +36,12 @@ def print_report(joint: np.ndarray, most: pl.DataFrame, found: Detection | None,
         console.print(_detection_table(found))
 
 
+_NONE = "blank or unknown"
+
+
 def in_words(event: dict[str, Any]) -> str:
     """One event: who, when, what stands out, and how surprising all of it is."""
-    name, value, usual = event["most_unusual"], event["value"] or "unknown", event["usual"] or "unknown"
+    name, value, usual = event["most_unusual"], event["value"] or _NONE, event["usual"] or _NONE
     instead = f"; {usual} was most likely" if usual != value else ""
     return (
         f"{event['focus']} at {event['time']} (row {event['row']}): {name} is {value}, "
