@@ -83,6 +83,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: not a checkpoint, of another format, or damaged; the message says which.
     """
     path = Path(path)
+    if path.name == "best" and not path.exists() and (other := path.with_name("last")).exists():
+        raise ValueError(
+            f"{path} is not there: {path.parent} has stopped before it was measured for the first time; "
+            f"go on with --resume, or take {other}"
+        )
     meta = FORMAT.read(path)
     with FORMAT.reading(path):
         codec = Codec(Schema.model_validate(meta["schema"]), meta["vocabularies"])

@@ -39,6 +39,12 @@ def test_a_checkpoint_holds_no_pickle(run_directory: Path) -> None:
         assert file.suffix in (".json", ".safetensors"), file
 
 
+def test_a_run_that_was_never_measured_has_no_best_and_says_what_to_take(tmp_path: Path) -> None:
+    (tmp_path / "last").mkdir()
+    with pytest.raises(ValueError, match=r"before it was measured for the first time; .* or take .*last"):
+        load_checkpoint(tmp_path / "best")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

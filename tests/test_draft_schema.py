@@ -73,6 +73,13 @@ def test_what_is_written_otherwise_is_told_from_free_text(text: str, reason: str
     assert reason in guesses[-1].reason
 
 
+def test_days_in_another_format_are_an_id_with_a_doubt() -> None:
+    values = [f"{i % 28 + 1}/2/2025" for i in range(N)]
+    guesses = draft_schema(pl.DataFrame({"UserId": ["u", "v"] * (N // 2), "At": TIMES, "Thing": values}), "log")[1]
+    assert guesses[-1].field == {"name": "Thing", "kind": "id"}
+    assert "or datetimes, as '1/2/2025'?" in guesses[-1].reason
+
+
 def test_a_log_without_datetimes_names_the_column_that_may_hold_some() -> None:
     times = [f"06.02.2025 18:{i // 60:02d}:{i % 60:02d}" for i in range(N)]
     with pytest.raises(ValueError, match=r"'Start' may hold some, as '06\.02\.2025 18:00:00', but in another format"):

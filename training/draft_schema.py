@@ -151,9 +151,11 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
         return guess("enum", f"{values}: few enough for a closed set", values=texts)
     if n_distinct <= MAX_ENUM_VALUES and not profile.names_things:
         return guess("enum", f"{values}: few enough for a closed set", values=list(profile.counts))
+    text = profile.written_like(DATE_LIKE)
+    date_like = f"datetimes, as {text!r}? Only ISO 8601 is read, as 2026-01-29T08:00:00" if text else ""
     if profile.repeats < LEAST_REPEATS:
-        if text := profile.written_like(DATE_LIKE):
-            return left_out(f"{values}: datetimes, as {text!r}? Only ISO 8601 is read, as 2026-01-29T08:00:00")
+        if date_like:
+            return left_out(f"{values}: {date_like}")
         if text := "" if profile.number_share > 0.5 else profile.written_like(AMOUNT_LIKE):
             return left_out(f"{values}: numbers, as {text!r}? Only digits and a decimal point are read, as 1234.5")
         reason = f"{values}: it names each event, or is free text, as {next(iter(profile.counts))!r}"
@@ -163,7 +165,8 @@ def _guess(profile: Profile, order: Profile, rows: np.ndarray) -> Guess:
     known = _known_share(profile, rows)
     if known < 0.5:
         return guess("key", f"{values}; only {known:.0%} of the newest fifth occur before: nothing to learn by name")
-    return guess("id", f"{values}; {known:.0%} of the newest fifth occur before")
+    doubt = f"; or {date_like}" if date_like else ""
+    return guess("id", f"{values}; {known:.0%} of the newest fifth occur before{doubt}")
 
 
 def _without_clashes(guesses: Sequence[Guess], order: Profile) -> list[Guess]:
