@@ -9,7 +9,6 @@ import gc
 import logging
 import math
 import multiprocessing
-import signal
 import socket
 import tempfile
 import time
@@ -74,6 +73,8 @@ class EventServer(LitServer):
         self._pending: dict[int, Any] = {}
         self.client = ModelClient(self._queue, self._pending, status, sum(bundle.codec.sizes))
         self._is_up = multiprocessing.RawArray(ctypes.c_bool, settings.http_processes)
+        self._is_ending = multiprocessing.RawValue(ctypes.c_bool)
+        """HTTP processes are to answer what they have, and end."""
         self._failed_starts = self._failed_http_starts = 0
         self.room = Room(settings.max_queue, settings.http_processes)
         super().__init__(
@@ -181,7 +182,7 @@ class EventServer(LitServer):
             ws="none",
             **self._uvicorn_arguments,
         )
-        _HttpServer(config).run(self._sockets)
+        _HttpServer(config, self._is_ending).run(self._sockets)
 
     def _start_worker_monitoring(self, manager: object, uvicorn_workers: dict[int, BaseProcess]) -> None:
         """Keep all processes running until a signal ends it; LitServe would look after the model process alone."""
@@ -259,6 +260,7 @@ class EventServer(LitServer):
 
         Until there, a process that dies is replaced as ever, for the requests that have been taken.
         """
+        logger.info("The server shuts down.")
         self.status.stop()
         READY.set(0)
         was_asked = shutdown_reason == "keyboard_interrupt"  # else a process does not start
@@ -267,14 +269,13 @@ class EventServer(LitServer):
             self._look_after(uvicorn_workers, min(left_s, _LOOK_S))
         for listening in self._sockets:
             listening.close()
-        for process in uvicorn_workers.values():
-            process.terminate()
+        self._is_ending.value = True
         end = time.monotonic() + self.settings.timeout_s + 2 * _GRACE_S
         while (left_s := end - time.monotonic()) > 0 and (http := _running(uvicorn_workers.values())):
             _await_end([*http, self._model_process] if was_asked else http, min(left_s, _LOOK_S))
             if was_asked:
                 self._look_after_model()
-        self._model_process.terminate()
+        self._model_process.kill()
         self._model_process.join(_GRACE_S)
 
 
@@ -290,8 +291,16 @@ def _await_end(processes: Sequence[BaseProcess], for_s: float) -> None:
 
 
 class _HttpServer(uvicorn.Server):
-    """Ends on SIGTERM alone: Ctrl-C is the main process's affair."""
+    """Ends when the main process says so, and by no signal: those come from anybody, to all processes at once."""
+
+    def __init__(self, config: uvicorn.Config, is_ending: ctypes.c_bool) -> None:
+        super().__init__(config)
+        self._is_ending = is_ending
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        self.should_exit |= self._is_ending.value
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        if sig == signal.SIGTERM:
-            super().handle_exit(sig, frame)
+        """Nothing; uvicorn takes signals as ``begin_child`` had not left them."""

@@ -29,7 +29,15 @@ def configure_logs(settings: Settings) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
+    # who serves where, and why it ends, is ours to say, and when: LitServe calls every end Ctrl-C
+    logging.getLogger("litserve.server").setLevel(logging.NOTSET if settings.log_level == "debug" else logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_timely)
     logging.captureWarnings(True)
+
+
+def _is_timely(record: logging.LogRecord) -> bool:
+    """Not that it runs, which uvicorn says when it has a port and nothing is loaded."""
+    return not str(record.msg).startswith("Uvicorn running on")
 
 
 def log_answer(scope: Scope, status: int, code: str, duration_s: float) -> None:

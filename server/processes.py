@@ -39,12 +39,12 @@ def uninterrupted() -> Iterator[None]:
 
 
 def begin_child() -> None:
-    """Leave it to the main process to end this one: by SIGTERM, or, on Linux, by its own death.
+    """Leave it to the main process to end this one; on Linux it also ends with that.
 
-    Ctrl-C, and a terminal's end, reach all of its processes; the main one stops the others, in their order.
+    Ctrl-C, a terminal's end, and SIGTERM, as systemd sends it, reach all of its processes; the main one stops the
+    others, in their order.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in _STOP:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has inherited the main one's
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -51,7 +51,7 @@ def test_every_line_of_every_process_is_a_json_object(example_bundle: Bundle, tm
     found = entries(server)
     assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(entry) for entry in found))
     assert {entry["process"] for entry in found} >= {"MainProcess", "http-0", "inference-worker"}
-    assert {"eventmodel", "litserve.server", "uvicorn.error"} <= {entry["logger"] for entry in found}
+    assert {"eventmodel", "uvicorn.error"} <= {entry["logger"] for entry in found}
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere%0Aerror:"), ("DELETE", "/info"), ("POST", "/predict/")])

@@ -101,8 +101,8 @@ def test_the_same_as_process_1_of_a_container(example_bundle: Bundle, tmp_path: 
         assert is_gone(pids)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_ctrl_c_in_a_terminal_and_its_end_end_all_processes_without_a_traceback(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_signals_to_all_processes_end_them_in_order_and_without_a_traceback(
     example_bundle: Bundle, tmp_path: Path, number: signal.Signals
 ) -> None:
     if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
@@ -110,7 +110,7 @@ def test_ctrl_c_in_a_terminal_and_its_end_end_all_processes_without_a_traceback(
     with started(example_bundle.path, tmp_path / "server.log") as server:
         pids = descendants(server.process.pid)
         with in_flight(server) as statuses:
-            for pid in pids:  # a terminal sends it to all
+            for pid in pids:  # as a terminal does, or systemd
                 os.kill(pid, number)
         assert statuses == [200] * N
         assert server.process.wait(10) == 0
