@@ -9,7 +9,8 @@ ARG ACCELERATOR=gpu
 
 FROM python:${PYTHON} AS base
 ENV PATH=/opt/eventmodel/bin:$PATH \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1
 
 FROM base AS build
 # where torch comes from; empty is pip's own index, whose torch brings CUDA on x86 and takes gigabytes. It is asked beside

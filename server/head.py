@@ -30,6 +30,7 @@ class PlainHttp(HttpToolsProtocol):
     _size = 0
     _is_continued = False
     """Whether the head that is being read began in earlier bytes."""
+    _is_head_complete = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection has opened."""
@@ -57,13 +58,19 @@ class PlainHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self._unset_keepalive_if_required()
-        self._is_continued = False
+        self._is_continued = self._is_head_complete = False
         super().on_message_begin()
         self._begin()
         self._size = 1  # what else came with its first byte is not counted: it may be of requests before
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of the head's; what comes after a body, a trailer, is not kept: nothing bounds it, nothing reads it."""
+        if not self._is_head_complete:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """It ends."""
+        self._is_head_complete = True
         self._unset_keepalive_if_required()  # an answer before it may have ended since it began
         self._end()
         if not self.parser.should_upgrade():

@@ -25,11 +25,16 @@ async def answer(request: Request) -> PlainTextResponse:
     return PlainTextResponse(await request.body() or b"nothing")
 
 
+async def names(request: Request) -> PlainTextResponse:
+    await request.body()
+    return PlainTextResponse(" ".join(request.headers))
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     port, before = free_port(), head.MOST_S
     head.MOST_S = SECONDS
-    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
+    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"]), Route("/names", names, methods=["POST"])])
     config = uvicorn.Config(
         app, port=port, http=PlainHttp, log_level="error", timeout_graceful_shutdown=1, timeout_keep_alive=1
     )
@@ -95,6 +100,11 @@ def test_a_body_may_be_slow_and_larger_than_a_head(port: int) -> None:
     post = b"POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size
     parts = [b"y" * (size // 3)] * 3
     assert exchange(port, post, *parts, pause_s=0.6 * SECONDS).endswith(b"y" * size)
+
+
+def test_trailers_are_no_headers(port: int) -> None:
+    sent = b"POST /names HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-api-key: k\r\n\r\n"
+    assert exchange(port, sent).endswith(b"host transfer-encoding")
 
 
 def test_a_later_request_of_a_connection_has_the_same_bounds(port: int) -> None:

@@ -1,9 +1,12 @@
 """ONNX Runtime."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it looks for its maker, and writes to the home directory
 import onnxruntime
 
 from eventmodel.bundle import artefact_path
